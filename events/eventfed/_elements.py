@@ -144,13 +144,14 @@ _UINTS = {
     _IE.CACHABLE,
     _IE.NODE_ID,
 }
-_KNOWN = {int(element): element for element in InformationElement}
+_VALUES = (int, str, bytes)
 _PYTHON_TYPE = {
     ElementType.UINT: int,
     ElementType.BITFLAGS: int,
     ElementType.STR: str,
     ElementType.RAW: bytes,
 }
+_KNOWN = {int(element): (element, _PYTHON_TYPE[element.payload]) for element in InformationElement}
 
 
 def check_element(number: object, value: object) -> Element:
@@ -162,19 +163,19 @@ def check_element(number: object, value: object) -> Element:
     """
     if type(number) is bool or not isinstance(number, int) or not 0 < number < 0xFFFF:
         raise MalformedEvent(f"{number!r:.40} is no information element: the number must fit 16 bits")
-    element = _KNOWN.get(number)
-    if type(value) is bool or not isinstance(value, int | str | bytes):
+    if type(value) is bool or not isinstance(value, _VALUES):
         raise MalformedEvent(f"element {number}: a {type(value).__name__} is neither uint, str nor raw")
-    if element is not None and not isinstance(value, _PYTHON_TYPE[element.payload]):
-        raise MalformedEvent(f"{element.name} is a {element.payload.value}, not a {type(value).__name__}")
+    known = _KNOWN.get(number)
+    if known is not None and not isinstance(value, known[1]):
+        raise MalformedEvent(f"{known[0].name} is a {known[0].payload.value}, not a {type(value).__name__}")
     if isinstance(value, int):
         if not 0 <= value <= 0xFFFFFFFF:
             raise MalformedEvent(f"element {number}: {value} does not fit 32 bits")
-    elif isinstance(value, str):
+    elif isinstance(value, str) and not (value.isascii() and "\0" not in value):
         if "\0" in value:
             raise MalformedEvent(f"element {number}: text must not hold NUL")
         try:
             value.encode()
         except UnicodeEncodeError:
             raise MalformedEvent(f"element {number}: text that UTF-8 cannot hold") from None
-    return (element if element is not None else number), value
+    return (known[0] if known is not None else number), value

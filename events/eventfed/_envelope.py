@@ -4,7 +4,7 @@ from typing import Any
 
 import msgpack
 
-from ._eid import EID
+from ._eid import known_eid
 from ._elements import EventType
 from ._errors import MalformedEnvelope, MalformedEvent, UnsupportedEnvelope
 from ._event import Event
@@ -16,6 +16,7 @@ MAX_ENVELOPE = 65_536
 """The largest message body that is looked at, in bytes."""
 
 _MAX_NUMBER = 2**63
+_TYPES = {int(kind): kind for kind in EventType}
 
 
 def encode_envelope(event: Event) -> bytes:
@@ -82,9 +83,9 @@ def decode_envelope(data: bytes) -> Event:
         if not isinstance(eid, bytes):
             raise MalformedEnvelope("'e' must be the six bytes of an EID")
         return Event(
-            EventType(_number("type", body.get("t"))),
-            EID(eid),
-            tuple((number, value) for number, value in elements),
+            _event_type(body.get("t")),
+            known_eid(eid),
+            tuple(elements),
             cachable=body.get("c") is True,
             time=float(time),
             epoch=_number("epoch", origin[0]),
@@ -95,6 +96,13 @@ def decode_envelope(data: bytes) -> Event:
         raise
     except (MalformedEvent, ValueError) as error:
         raise MalformedEnvelope(str(error)) from None
+
+
+def _event_type(number: object) -> EventType:
+    kind = _TYPES.get(number) if type(number) is int else None
+    if kind is None:
+        raise MalformedEnvelope(f"type {number!r:.40} is no event type")
+    return kind
 
 
 def _number(what: str, value: object) -> int:

@@ -77,17 +77,17 @@ class Event:
             case EventType.DEVICE_STATE | EventType.DEVICE_STATE_CHANGE:
                 state = self._need(IE.STATE)
                 if state not in _DEVICE_STATES:
-                    raise MalformedEvent(f"{state} is no device state (0 to 8)")
+                    raise MalformedEvent(f"{state!r} is no device state (0 to 8)")
                 name = self._need_text(IE.DEVICE)
             case EventType.MWI:
                 self._need(IE.NEWMSGS), self._need(IE.OLDMSGS)
                 name, context = self._need_text(IE.MAILBOX), self.get(IE.CONTEXT)
-                if isinstance(context, str) and context:
+                if name and isinstance(context, str) and context:
                     name = f"{name}@{context}"
             case EventType.PRESENCE_STATE:
                 state = self._need(IE.PRESENCE_STATE)
                 if state not in _PRESENCE_STATES:
-                    raise MalformedEvent(f"{state} is no presence state (0 to 7)")
+                    raise MalformedEvent(f"{state!r} is no presence state (0 to 7)")
                 name = self._need_text(IE.PRESENCE_PROVIDER)
             case _:
                 return ""
@@ -168,7 +168,7 @@ class Event:
         return replace(self, epoch=epoch, sequence=sequence)
 
     def same_value(self, other: "Event") -> bool:
-        """Whether both say the same of the same state, whenever and under whatever number they said it."""
+        """Whether both say the same of the same state and are the same news, whenever they said it."""
         return self.state_key == other.state_key and self.elements == other.elements and self.cachable == other.cachable
 
 

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from ._eid import EID
+from ._eid import EID, known_eid
 from ._elements import EventType
 from ._errors import MalformedEntityID, MalformedSubject
 from ._event import MAX_NAME, StateKey
@@ -67,6 +68,11 @@ def unquote_key(token: str) -> str:
     except UnicodeError:
         pass
     raise MalformedSubject(f"{token!r:.60} is no quoted name")
+
+
+@lru_cache(maxsize=8192)
+def _eid(digits: str) -> EID:
+    return known_eid(EID.from_hex(digits).octets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +174,9 @@ class Subjects:
             try:
                 match rest:
                     case ["state", kind, eid, key] if kind in _TYPES and _TYPES[kind].has_state:
-                        return StateSubject(site, StateKey(_TYPES[kind], EID.from_hex(eid), unquote_key(key)))
+                        return StateSubject(site, StateKey(_TYPES[kind], _eid(eid), unquote_key(key)))
                     case ["member", eid]:
-                        return MemberSubject(site, EID.from_hex(eid))
+                        return MemberSubject(site, _eid(eid))
                     case ["roster", node]:
                         return RosterSubject(site, unquote_key(node))
                     case ["event", kind, eid] if kind in _TYPES:

@@ -1,1 +1,49 @@
-"""."""
+"""The ground that the demo and the tests stand on: Asterisk servers, nats-servers and phones on one machine."""
+
+from ._addresses import Allotment, allot
+from ._agents import SHORT_TIMES, AgentProcess
+from ._ami import AmiClient, AmiEvents, AmiMessage, AmiParser
+from ._configuration import AsteriskConfiguration
+from ._errors import AmiError, AmiProtocolError, AsteriskUnavailable, LabError, NatsUnavailable
+from ._nats import NatsServer, nats_server_binary
+from ._pbx import Pbx
+from ._phone import Call, Notification, Phone, Subscription
+from ._rootfs import AsteriskRoot, obtain_asterisk
+from ._server import MailboxCounts, QueueMember, Server, VoicemailMethod, hint_text
+from ._servers import AsteriskServer
+from ._simulated import SimulatedServer
+from ._spool import VoicemailSpool
+
+__all__ = [
+    "SHORT_TIMES",
+    "AgentProcess",
+    "Allotment",
+    "AmiClient",
+    "AmiError",
+    "AmiEvents",
+    "AmiMessage",
+    "AmiParser",
+    "AmiProtocolError",
+    "AsteriskConfiguration",
+    "AsteriskRoot",
+    "AsteriskServer",
+    "AsteriskUnavailable",
+    "Call",
+    "LabError",
+    "MailboxCounts",
+    "NatsServer",
+    "NatsUnavailable",
+    "Notification",
+    "Pbx",
+    "Phone",
+    "QueueMember",
+    "Server",
+    "SimulatedServer",
+    "Subscription",
+    "VoicemailMethod",
+    "VoicemailSpool",
+    "allot",
+    "hint_text",
+    "nats_server_binary",
+    "obtain_asterisk",
+]

@@ -1,0 +1,67 @@
+# eventfed: what a person or a machine runs. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+ARGS ?=
+# The first Python of 3.11 or later; name another with make PYTHON=/path/to/python3.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$name" && break; done)
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test test-all lint format bench constraints clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Three servers, three agents, one NATS; ARGS="--check --json" without a terminal
+	@$(BIN)/eventfed demo $(ARGS)
+
+test: $(READY) ## Unit tests, tests on a real nats-server and on real Asterisk servers; ARGS="--suite unit" for one suite
+	@$(BIN)/python tests/run.py $(ARGS)
+
+test-all: $(READY) ## Everything at full length; records the results in docs/failure-modes.md
+	@$(BIN)/python tests/run.py --full $(ARGS)
+
+lint: $(READY) ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy tests/run.py tests/conftest.py
+	@$(BIN)/lint-imports
+
+format: $(READY) ## Let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## Benchmarks, one program after the other
+	@for program in tests/bench/bench_*.py; do echo "$$program"; $(BIN)/python "$$program" $(ARGS); done
+
+# A Python of the machine may have been replaced under the environment: one that does not start is made anew.
+$(READY): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "eventfed needs Python 3.11 or later: install it, or name it with make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then \
+		echo "making the virtual environment $(VENV) with $$($(PYTHON) --version)" >&2; \
+		rm -rf $(VENV); \
+		$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); \
+			echo "the module venv does not work: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }; fi
+	@echo "installing the packages of constraints.txt into $(VENV)" >&2
+	@$(PIP) install --constraint constraints.txt --editable '.[test,demo]' >&2
+	@touch $@
+
+constraints: ## Pin what pyproject.toml asks for at its newest versions
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder/venv"; \
+	"$$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet install '.[test,demo]'; \
+	{ echo "# Every package of the runtime, the demo and the tests, pinned. \`make constraints\` writes it anew."; \
+	  "$$folder/venv/bin/python" -m pip --disable-pip-version-check freeze | grep -v '^eventfed'; } > constraints.txt
+
+clean: ## Remove what the targets above made, the virtual environment too
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

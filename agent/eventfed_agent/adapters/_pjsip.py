@@ -1,0 +1,139 @@
+"""SIP PUBLISH to and from ``res_pjsip_publish_asterisk``."""
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from eventfed import EID, DeviceState, Event, EventType
+
+from ..payloads import DEVICE_STATE_PACKAGE, MWI_PACKAGE, build_payload, build_refresh, package_of
+from ..sip import (
+    Address,
+    OutboundPublication,
+    Outcome,
+    Publisher,
+    PublishResult,
+    SecretHeader,
+    SipError,
+    UserAgent,
+    build_options,
+)
+from ._interface import AdapterOutcome, Delivery
+
+__all__ = ["PjsipAdapter", "Tokens", "answers"]
+
+_MWI_LANES = 2
+_OUTCOMES = {
+    Outcome.ACCEPTED: Delivery.ACCEPTED,
+    Outcome.REFUSED: Delivery.REFUSED,
+    Outcome.TIMED_OUT: Delivery.SILENT,
+    Outcome.UNREACHABLE: Delivery.SILENT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The values of the secret header: the current one first, then the one that is being replaced."""
+
+    values: tuple[SecretStr, ...] = ()
+
+    def headers(self) -> tuple[SecretHeader | None, ...]:
+        """What to try, in order; without any token one request goes without the header."""
+        return tuple(SecretHeader(value.get_secret_value()) for value in self.values) or (None,)
+
+
+class PjsipAdapter:
+    """One Asterisk server behind SIP.
+
+    Args:
+        user_agent: the agent's SIP user agent.
+        destination: the server's own address and SIP port, never the source port of its requests.
+        federation_eid: the EID that names us in refresh requests.
+        tokens: secret header values.
+        lanes: publications for device states; mailboxes have two of their own.
+    """
+
+    def __init__(
+        self,
+        user_agent: UserAgent,
+        destination: Address,
+        *,
+        federation_eid: EID,
+        tokens: Tokens,
+        resource: str = "eventfed",
+        lanes: int = 8,
+    ) -> None:
+        self._user_agent = user_agent
+        self._destination = destination
+        self._federation_eid = federation_eid
+        self._resource = resource
+        self._headers = tokens.headers()
+        self._header = self._headers[0]
+        self._devices = [self._publisher(DEVICE_STATE_PACKAGE) for _ in range(lanes)]
+        self._mailboxes = [self._publisher(MWI_PACKAGE) for _ in range(_MWI_LANES)]
+        self._control = {package: self._publisher(package) for package in (DEVICE_STATE_PACKAGE, MWI_PACKAGE)}
+
+    def _publisher(self, package: str) -> Publisher:
+        publication = OutboundPublication(package, self._destination, resource=self._resource, secret=self._header)
+        return Publisher(self._user_agent, self._destination, publication)
+
+    @property
+    def lanes(self) -> int:
+        return len(self._devices) + len(self._mailboxes)
+
+    def lane_of(self, kind: EventType, key: str) -> int:
+        """Device lanes come first. The hash need not be the same in another process."""
+        if kind is EventType.MWI:
+            return len(self._devices) + hash(key) % len(self._mailboxes)
+        return hash(key) % len(self._devices)
+
+    async def inject(self, event: Event, lane: int) -> AdapterOutcome:
+        publisher = self._devices[lane] if lane < len(self._devices) else self._mailboxes[lane - len(self._devices)]
+        return await self._publish(publisher, build_payload(event))
+
+    async def request_dump(self, kind: EventType) -> AdapterOutcome:
+        return await self._publish(self._control[package_of(kind)], build_refresh(self._federation_eid))
+
+    async def probe(self, device: str, eid: EID) -> AdapterOutcome:
+        # Under the server's own EID it takes the state for local and publishes it back; what is not cachable it
+        # does not keep.
+        event = Event.device(device, DeviceState.NOT_INUSE, eid, cachable=False)
+        return await self._publish(self._control[DEVICE_STATE_PACKAGE], build_payload(event))
+
+    async def is_alive(self, within: float) -> bool:
+        return await answers(self._user_agent, self._destination, within)
+
+    def expect_restart(self) -> None:
+        for publisher in itertools.chain(self._devices, self._mailboxes, self._control.values()):
+            publisher.publication.expect_unknown_etag()
+
+    async def _publish(self, publisher: Publisher, body: bytes) -> AdapterOutcome:
+        publisher.publication.secret = self._header
+        result = await publisher.publish(body)
+        if result.status == 401:
+            # While a token is being replaced, servers that were restarted meanwhile have the new one already.
+            for header in self._headers:
+                if header is publisher.publication.secret:
+                    continue
+                publisher.publication.secret = header
+                result = await publisher.publish(body)
+                if result.status != 401:
+                    self._header = header
+                    break
+        return _outcome(result)
+
+
+async def answers(user_agent: UserAgent, destination: Address, within: float) -> bool:
+    """Whether a SIP server at that address answers OPTIONS, with whatever status, within `within` seconds."""
+    try:
+        async with asyncio.timeout(within):
+            await user_agent.request(build_options(destination), destination)
+    except (SipError, TimeoutError):
+        return False
+    return True
+
+
+def _outcome(result: PublishResult) -> AdapterOutcome:
+    return AdapterOutcome(_OUTCOMES[result.outcome], result.status, result.detail, result.out_of_turn)

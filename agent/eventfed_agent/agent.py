@@ -1,0 +1,280 @@
+"""The agent: one SIP user agent, one federation client, and the members of its roster."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from eventfed import EID, Event, EventfedError, Federation
+
+from .adapters import PjsipAdapter, Tokens, answers
+from .configuration import AgentConfiguration, MemberConfiguration, split_address
+from .journal import Journal
+from .latencies import Latencies
+from .member import Member, Verdict
+from .names import Filters
+from .nats_access import credentials, federation_settings
+from .payloads import MalformedPayload, parse_payload
+from .sip import (
+    Address,
+    Bind,
+    EventStateCompositor,
+    Publication,
+    Request,
+    Response,
+    SipSyntaxError,
+    Transport,
+    UserAgent,
+)
+
+__all__ = ["Agent", "AgentError"]
+
+_RESTART_PAUSE = 1.0
+
+
+class AgentError(EventfedError):
+    """The agent cannot start."""
+
+
+class Agent:
+    """Serves the members of a configuration until it is closed; use it as an async context manager.
+
+    Raises TransportFailed from ``async with`` where an address cannot be bound. That NATS or members are away is no
+    reason not to start.
+    """
+
+    def __init__(
+        self,
+        configuration: AgentConfiguration,
+        *,
+        tokens: Tokens,
+        journal: Journal | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.configuration = configuration
+        self.journal = journal or Journal()
+        self.latencies = Latencies()
+        self.members: dict[str, Member] = {}
+        self.unknown_sources = 0
+        self.malformed_payloads = 0
+        self.member_failures = 0
+        self._tokens = tokens
+        self._wall_clock = wall_clock
+        self._filters = Filters(configuration.events)
+        self._by_host: dict[str, list[Member]] = {}
+        self._by_call: dict[tuple[str, str], Member] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._compositor = EventStateCompositor()
+        self._stack = AsyncExitStack()
+        self._roster_at = 0.0
+        self._stopping = False
+        self.federation_eid = EID.derive(f"eventfed/{configuration.federation.name}")
+        self.user_agent = UserAgent(
+            [Bind(*split_address(address)) for address in configuration.agent.listen],
+            self._handle,
+            on_malformed=self._malformed,
+        )
+
+    async def __aenter__(self) -> Self:
+        configuration = self.configuration
+        async with self._stack as stack:
+            self.federation = await stack.enter_async_context(
+                Federation.connect(
+                    configuration.nats.servers,
+                    federation=configuration.federation.name,
+                    site=configuration.federation.site,
+                    agent=configuration.agent.name,
+                    prefix=configuration.nats.subject_prefix,
+                    settings=federation_settings(configuration),
+                    credentials=credentials(configuration.nats),
+                )
+            )
+            stack.callback(self.federation.on_refresh(self._refresh_requested))
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            await stack.enter_async_context(self.user_agent)
+            stack.push_async_callback(self._stop_members)
+            self._loop = asyncio.get_running_loop()
+            self._serve_roster(configuration.members)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop reading, let what was read reach the bus, release the leases."""
+        self._stopping = True
+        try:
+            await self.federation.flush(self.configuration.timing.shutdown / 2)
+        finally:
+            await self._stack.__aexit__(kind, error, traceback)
+
+    # --- roster -----------------------------------------------------------------------------------------------
+
+    async def reconfigure(self, configuration: AgentConfiguration) -> None:
+        """Serve another configuration: what went is withdrawn first, what stays does not notice.
+
+        Raises:
+            AgentError: when a section changed that needs another process; nothing was changed then.
+        """
+        old = self.configuration
+        for section in ("federation", "nats", "agent", "departure", "timing"):
+            if getattr(old, section) != getattr(configuration, section):
+                raise AgentError(f"section [{section}] has changed: restart the agent")
+        self.configuration = configuration
+        before, self._filters = self._filters, Filters(configuration.events)
+        reshaped = (before.storage, before.injection) != (self._filters.storage, self._filters.injection)
+        roster = {member.name: member for member in configuration.members}
+        leaving = [m for m in self.members.values() if reshaped or roster.get(m.name) != m.configuration]
+        async with asyncio.TaskGroup() as tasks:
+            for member in leaving:
+                tasks.create_task(self._dismiss(member, configuration.timing.withdrawal))
+        if configuration.events != old.events:
+            for member in self.members.values():
+                member.refilter(self._filters)
+        self._serve_roster(configuration.members)
+
+    async def _dismiss(self, member: Member, within: float) -> None:
+        await member.leave(within)
+        await self._end(member)
+
+    def _serve_roster(self, roster: tuple[MemberConfiguration, ...]) -> None:
+        for configuration in roster:
+            if configuration.name not in self.members:
+                self._start(configuration)
+        self._roster_at = self._loop.time()
+
+    def _start(self, configuration: MemberConfiguration) -> None:
+        adapter = PjsipAdapter(
+            self.user_agent,
+            Address(configuration.host, configuration.port, Transport[configuration.transport.upper()]),
+            federation_eid=self.federation_eid,
+            tokens=self._tokens,
+            lanes=self.configuration.agent.lanes,
+        )
+        member = Member(
+            configuration,
+            adapter,
+            self.federation,
+            self,
+            filters=self._filters,
+            timing=self.configuration.timing,
+            federation_eid=self.federation_eid,
+            journal=self.journal,
+            on_delivered=self._delivered,
+        )
+        self.members[member.name] = member
+        self._by_host.setdefault(configuration.host, []).append(member)
+        self._running[member.name] = self._tasks.create_task(self._serve(member), name=f"member {member.name}")
+
+    async def _serve(self, member: Member) -> None:
+        try:
+            await member.run()
+        except Exception:
+            # One member's misfortune must not be that of all others on this node.
+            self.member_failures += 1
+            self.journal.failed("member_failed", member.name)
+            await asyncio.sleep(_RESTART_PAUSE)
+            self._forget(member)
+            self._start(member.configuration)
+
+    async def _end(self, member: Member) -> None:
+        task = self._running[member.name]
+        task.cancel()
+        await asyncio.wait([task])
+        if self.members.get(member.name) is member:
+            self._forget(member)
+
+    def _forget(self, member: Member) -> None:
+        del self._running[member.name]
+        del self.members[member.name]
+        self._by_host[member.configuration.host].remove(member)
+        self._by_call = {call: other for call, other in self._by_call.items() if other is not member}
+        self._compositor.forget(member.name)
+
+    async def _stop_members(self) -> None:
+        for member in list(self.members.values()):
+            await self._end(member)
+        await self.federation.flush(self.configuration.timing.shutdown / 2)
+
+    def holder(self, eid: EID) -> Member | None:
+        return next((member for member in self.members.values() if member.eid == eid), None)
+
+    async def answers(self, address: str) -> bool:
+        try:
+            transport, _, place = address.partition(":")
+            host, port = split_address(place)
+            destination = Address(host, port, Transport[transport.upper()])
+        except (ValueError, KeyError):
+            return False
+        return await answers(self.user_agent, destination, 1.0)
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    def _handle(self, request: Request, source: Address) -> Response | None:
+        if self._stopping:
+            return None
+        member, refusal = self._member_of(request, source)
+        if member is None:
+            return refusal
+        response, publication = self._compositor.receive(request, member.name, self._loop.time())
+        if publication is None:
+            return response
+        try:
+            payload = None
+            if publication.body is not None:
+                payload = parse_payload(publication.event, publication.body, time=self._wall_clock())
+        except MalformedPayload as error:
+            self.malformed_payloads += 1
+            self.journal.warn("malformed_payload", member.name, error=str(error))
+            return Response.answer(request, 400)
+        self._remember(member, publication)
+        match member.received(publication, payload):
+            case Verdict.ACCEPT:
+                return response
+            case Verdict.REFUSE:
+                return Response.answer(request, 403)
+            case Verdict.SILENCE:
+                return None
+
+    def _member_of(self, request: Request, source: Address) -> tuple[Member | None, Response | None]:
+        """The member that a request comes from: by source address, where that is shared by EID or publication."""
+        candidates = self._by_host.get(source.host, [])
+        if len(candidates) == 1:
+            return candidates[0], None
+        if not candidates:
+            self.unknown_sources += 1
+            self.journal.warn("unknown_source", source.host, advice="no member has this address")
+            # The roster may be about to name it; Asterisk asks again for 32 s.
+            early = self._loop.time() - self._roster_at < self.configuration.timing.unknown_source_silence
+            return None, None if early else Response.answer(request, 403)
+        member = self._by_call.get((source.host, request.call_id))
+        for candidate in candidates if member is None else ():
+            eid = candidate.configuration.eid
+            if eid is not None and f'"{eid}"'.encode() in request.body.lower():
+                return candidate, None
+        if member is None:
+            # A PUBLISH without a body names nobody; what the server says when it is asked will.
+            response, publication = self._compositor.receive(request, source.host, self._loop.time())
+            if publication is not None:
+                for candidate in candidates:
+                    candidate.refresh("unidentified")
+            return None, response
+        return member, None
+
+    def _remember(self, member: Member, publication: Publication) -> None:
+        if len(self._by_host[member.configuration.host]) > 1:
+            self._by_call[member.configuration.host, publication.call_id] = member
+
+    def _malformed(self, source: Address, error: SipSyntaxError) -> None:
+        self.journal.warn("malformed_sip", source.host, error=str(error)[:200])
+
+    def _refresh_requested(self, eid: EID | None) -> None:
+        for member in self.members.values():
+            if eid is None or member.eid == eid:
+                member.refresh("requested")
+
+    def _delivered(self, event: Event) -> None:
+        if event.time:
+            self.latencies.observe(self._wall_clock() - event.time)

@@ -1,0 +1,244 @@
+"""The agent's configuration file (TOML), read and checked as a whole."""
+
+import ipaddress
+import os
+import re
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from eventfed import EID, EventfedError
+from eventfed.spec import DepartureSpec, EventSpec, Spec, check_events
+
+__all__ = [
+    "AgentConfiguration",
+    "AgentSection",
+    "ConfigurationError",
+    "FederationSection",
+    "MemberConfiguration",
+    "NatsSection",
+    "TimingSection",
+    "load_configuration",
+    "parse_configuration",
+    "read_secret",
+    "split_address",
+]
+
+_TOKEN = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+
+
+class ConfigurationError(EventfedError):
+    """The configuration cannot be used; the message says where and what to change."""
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``10.0.0.1:5066`` or ``[::1]:5066`` as host and port.
+
+    Raises:
+        ValueError: for anything but a literal IP address with a port.
+    """
+    host, colon, port = text.rpartition(":")
+    try:
+        if not colon or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65_535:
+            raise ValueError("no port")
+        address = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+        if address.version == 6 and not host.startswith("["):
+            raise ValueError("no brackets")
+    except ValueError:
+        raise ValueError(f"{text!r}: write ADDRESS:PORT, such as 10.0.0.1:5066 or [fd00::1]:5066") from None
+    return str(address), int(port)
+
+
+def _check_address(text: str) -> str:
+    split_address(text)
+    return text
+
+
+def _check_host(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no IP address: requests are told apart by it, so names do not do") from None
+
+
+def _check_eid(text: str) -> str:
+    return str(EID.parse(text))
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
+
+
+class FederationSection(Spec):
+    """Which federation, and where in it."""
+
+    name: _TOKEN
+    site: _TOKEN = "local"
+
+
+class NatsSection(Spec):
+    """Where NATS is. Secrets stand in files of their own."""
+
+    servers: Annotated[tuple[str, ...], Field(min_length=1)]
+    subject_prefix: _TOKEN = "eventfed"
+    user: str | None = None
+    password_file: Path | None = None
+    token_file: Path | None = None
+    credentials_file: Path | None = None
+    nkey_seed_file: Path | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    create_stream: bool = True
+    storage: Literal["file", "memory"] = "file"
+    replicas: Annotated[int, Field(ge=1, le=5)] = 1
+
+    @field_validator("servers")
+    @classmethod
+    def _check_servers(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            if not re.fullmatch(r"(nats|tls|ws|wss)://[^/\s@]+", server):
+                shown = re.sub(r".*@", "...@", server, flags=re.DOTALL)
+                raise ValueError(f"{shown!r}: write nats://HOST:4222 or tls://HOST:4222, without user or password")
+        return servers
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        ways = [self.user is not None, self.token_file, self.credentials_file, self.nkey_seed_file]
+        if sum(1 for way in ways if way) > 1:
+            raise ValueError("use one of user, token_file, credentials_file and nkey_seed_file")
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file belong together")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together")
+        return self
+
+
+class AgentSection(Spec):
+    """The agent itself."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)] = Field(default_factory=socket.gethostname)
+    listen: Annotated[tuple[Address, ...], Field(min_length=1)] = ("0.0.0.0:5066",)
+    http: Address | None = "127.0.0.1:9466"
+    token_file: Path | None = None
+    previous_token_file: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    lanes: Annotated[int, Field(ge=1, le=16)] = 8
+
+
+class MemberConfiguration(Spec):
+    """One Asterisk server."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    host: Annotated[str, AfterValidator(_check_host)]
+    port: Annotated[int, Field(ge=1, le=65_535)] = 5060
+    transport: Literal["udp", "tcp"] = "udp"
+    eid: Annotated[str, AfterValidator(_check_eid)] | None = None
+    uid: str | None = None
+    etc: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """``udp:10.0.0.1:5060``; it is also the member's uid where none is given."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.transport}:{host}:{self.port}"
+
+    @property
+    def identity(self) -> str:
+        return self.uid or self.address
+
+
+class TimingSection(Spec):
+    """Times in seconds that tests and hurried people shorten."""
+
+    keep_alive: Annotated[float, Field(gt=0)] = 5.0
+    keep_alive_misses: Annotated[int, Field(ge=1)] = 3
+    not_configured_after: Annotated[float, Field(gt=0)] = 30.0
+    unknown_source_silence: Annotated[float, Field(ge=0)] = 10.0
+    sweep: Annotated[float, Field(gt=0)] = 3600.0
+    ready_after: Annotated[float, Field(gt=0)] = 20.0
+    withdrawal: Annotated[float, Field(gt=0)] = 30.0
+    shutdown: Annotated[float, Field(gt=0)] = 8.0
+    contended_pause: Annotated[float, Field(gt=0)] = 60.0
+    lease_ttl: Annotated[float, Field(ge=1)] = 30.0
+    lease_renewal: Annotated[float, Field(gt=0)] = 5.0
+    state_ttl: Annotated[float, Field(ge=60)] = 6 * 3600.0
+
+
+class AgentConfiguration(Spec):
+    """The whole file."""
+
+    federation: FederationSection
+    nats: NatsSection
+    agent: AgentSection = AgentSection()
+    members: tuple[MemberConfiguration, ...] = ()
+    events: Annotated[tuple[EventSpec, ...], AfterValidator(check_events)]
+    departure: DepartureSpec = DepartureSpec()
+    timing: TimingSection = TimingSection()
+
+    @model_validator(mode="after")
+    def _members_can_be_told_apart(self) -> Self:
+        names = [member.name for member in self.members]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two members are named {name!r}: give each a name of its own")
+        addresses = [member.address for member in self.members]
+        for address in addresses:
+            if addresses.count(address) > 1:
+                raise ValueError(f"two members have the address {address}: remove one")
+        hosts = [member.host for member in self.members]
+        for member in self.members:
+            if hosts.count(member.host) > 1 and member.eid is None:
+                raise ValueError(f"member {member.name!r} shares its host with another: give both their eid")
+        eids = [member.eid for member in self.members if member.eid]
+        for eid in eids:
+            if eids.count(eid) > 1:
+                raise ValueError(f"two members have the EID {eid}: each server needs an entityid of its own")
+        return self
+
+
+def parse_configuration(text: str, where: str) -> AgentConfiguration:
+    """The configuration in a TOML text.
+
+    Raises:
+        ConfigurationError: naming each field that is wrong and what to change.
+    """
+    try:
+        return AgentConfiguration.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{where}: no TOML: {error}") from None
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise ConfigurationError(f"{where}: " + "; ".join(lines)) from None
+
+
+def load_configuration(path: Path) -> AgentConfiguration:
+    """Read and check one file.
+
+    Raises:
+        ConfigurationError: when it cannot be read or used.
+    """
+    try:
+        return parse_configuration(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def read_secret(path: Path | None) -> SecretStr | None:
+    """The first line of a secret's file, or None without one.
+
+    Raises:
+        ConfigurationError: when the file cannot be read, or is empty.
+    """
+    if path is None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").split(os.linesep)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    if not lines[0].strip():
+        raise ConfigurationError(f"{path}: the first line must hold the secret")
+    return SecretStr(lines[0].strip())

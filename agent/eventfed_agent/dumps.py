@@ -1,0 +1,130 @@
+"""When a member is asked to publish everything again, and what is made of the answer.
+
+A dump races with live changes inside Asterisk: a snapshot is queued entry by entry while another thread queues
+changes, so NEW may be followed by the snapshot's OLD (``main/stasis_cache.c``). And its end is not marked. So a
+probe device follows each request; its echo ends the dump; a device heard with two values in that window is unsure,
+and another dump is asked for until none is.
+"""
+
+import enum
+import secrets
+from dataclasses import dataclass, field
+
+from eventfed import DeviceState
+
+from .names import PROBE_PREFIX
+
+__all__ = ["DumpResult", "DumpWindow", "Dumps", "Phase"]
+
+
+class Phase(enum.Enum):
+    IDLE = "idle"
+    ASKING = "asking"
+    DUMPING = "dumping"
+
+
+@dataclass(frozen=True, slots=True)
+class DumpResult:
+    """What one dump showed.
+
+    `missing` are devices that were known before and that the dump lacks: the member has them no more. It is empty
+    when a message of the dump was lost.
+    """
+
+    heard: int
+    unsure: frozenset[str]
+    missing: frozenset[str]
+
+
+@dataclass(slots=True)
+class DumpWindow:
+    """One dump under way, from before the request to the echo of the probe."""
+
+    probe: str = field(default_factory=lambda: PROBE_PREFIX + secrets.token_hex(6))
+    heard: dict[str, DeviceState] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
+    gap: bool = False
+
+
+class Dumps:
+    """Decides when to ask one member for a dump. Pure: times are seconds of a monotonic clock.
+
+    Args:
+        sweep: seconds after which a dump is asked for without any evidence.
+        retry: first pause before asking again after unsure devices or silence; doubles up to 16 times that.
+    """
+
+    def __init__(self, *, sweep: float = 3600.0, retry: float = 0.25) -> None:
+        self._sweep = sweep
+        self._retry = retry
+        self._pause = retry
+        self.phase = Phase.IDLE
+        self.window: DumpWindow | None = None
+        self.completed = 0
+        self.reasons: dict[str, int] = {}
+        self._due: float | None = None
+
+    def need(self, reason: str, now: float) -> None:
+        """There is evidence that something was missed: ask as soon as no dump is under way."""
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        self._due = now if self._due is None else min(self._due, now)
+
+    @property
+    def due(self) -> float | None:
+        """When the next dump is to be asked for; None before the first evidence, or while one is under way."""
+        return self._due if self.phase is Phase.IDLE else None
+
+    def begin(self) -> DumpWindow:
+        """A request is about to be sent: from here on what is heard belongs to the window."""
+        self.phase = Phase.ASKING
+        self._due = None
+        self.window = DumpWindow()
+        return self.window
+
+    def asked(self) -> None:
+        """The member accepted request and probe."""
+        self.phase = Phase.DUMPING
+
+    def failed(self, now: float) -> None:
+        """No answer, a refusal, or no echo: ask again, later each time."""
+        self.phase, self.window = Phase.IDLE, None
+        self._again(now)
+
+    def hear(self, device: str, state: DeviceState) -> None:
+        """A device was heard, whatever for."""
+        if self.window is None:
+            return
+        if self.window.heard.setdefault(device, state) is not state:
+            self.window.unsure.add(device)
+            self.window.heard[device] = state
+
+    def gap(self) -> None:
+        """A message of the member was lost."""
+        if self.window is not None:
+            self.window.gap = True
+
+    def echoed(self, known: set[str], now: float) -> DumpResult:
+        """The probe came back: the dump has ended. `known` are the devices on the bus under the member's EID."""
+        return self._end(now, known)
+
+    def fell_silent(self, now: float) -> DumpResult:
+        """No echo comes, and nothing else: the dump has ended as far as one can tell. Nothing is missing then."""
+        return self._end(now, set())
+
+    def _end(self, now: float, known: set[str]) -> DumpResult:
+        assert self.window is not None
+        window, self.window, self.phase = self.window, None, Phase.IDLE
+        self.completed += 1
+        missing = frozenset() if window.gap else frozenset(known - window.heard.keys())
+        if window.unsure or window.gap:
+            self._again(now)
+        else:
+            self._pause = self._retry
+            later = now + self._sweep
+            self._due = later if self._due is None else min(self._due, later)
+        return DumpResult(len(window.heard), frozenset(window.unsure), missing)
+
+    def _again(self, now: float) -> None:
+        again = now + self._pause
+        self._due = again if self._due is None else min(self._due, again)
+        self._pause = min(self._pause * 2, self._retry * 16)

@@ -1,0 +1,172 @@
+"""What hangs on a member's EID: the claim on its lease, and what it is given while the claim holds."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from eventfed import EID, Claim, ClaimState, Event, EventType, Federation, Lease, StateKey
+
+from .configuration import MemberConfiguration
+from .injection import Injector
+from .journal import Journal
+from .mailboxes import MailboxSlots
+
+__all__ = ["Identity"]
+
+_RIVAL_CHECK = 10.0
+_RIVAL_TRIES = 3
+
+
+class Identity:
+    """One member under one EID.
+
+    Args:
+        answers: whether something answers at the address of a rival's lease.
+        on_held: called each time the lease has become ours.
+    """
+
+    def __init__(
+        self,
+        eid: EID,
+        configuration: MemberConfiguration,
+        federation: Federation,
+        slots: MailboxSlots,
+        injector: Injector,
+        *,
+        answers: Callable[[str], Awaitable[bool]],
+        journal: Journal,
+        on_held: Callable[[], None],
+    ) -> None:
+        self.eid = eid
+        self.slots = slots
+        self.injector = injector
+        self.duplicate_of: str | None = None
+        self._configuration = configuration
+        self._federation = federation
+        self._answers = answers
+        self._journal = journal
+        self._on_held = on_held
+        self._claim: Claim | None = None
+        self._waiting: dict[StateKey, Event] = {}
+        self._alive = False
+        self._contested = asyncio.Event()
+
+    @property
+    def held(self) -> bool:
+        """Whether the lease is ours at this moment, to the best of our knowledge."""
+        return self._claim is not None and self._claim.held
+
+    @property
+    def moved(self) -> bool:
+        """Whether another agent took the member over."""
+        return self._claim is not None and self._claim.state is ClaimState.LOST
+
+    def appear(self) -> None:
+        """The member is there: lay claim to its lease if that was given back, and inject once it is held."""
+        self._alive = True
+        if self._claim is None or self._claim.state is ClaimState.RELEASED:
+            self._claim = self._federation.claim(
+                self.eid,
+                uid=self._configuration.identity,
+                name=self._configuration.name,
+                address=self._configuration.address,
+                on_change=self._claim_changed,
+            )
+            self._claim_changed(self._claim)
+        self._update_gate()
+
+    def disappear(self) -> None:
+        """The member is away: give the lease back, which starts the grace everywhere."""
+        self._alive = False
+        self.injector.close()
+        if self._claim is not None:
+            self._claim.release()
+
+    def publish(self, event: Event) -> None:
+        """Bring one of the member's own states onto the bus, now or once the lease is held."""
+        if self._claim is not None and self._claim.state is ClaimState.HELD:
+            self._federation.publish(event)
+        else:
+            self._waiting[event.state_key] = event
+
+    def last_word(self, key: StateKey) -> Event | None:
+        """What the member said last of one state."""
+        return self._waiting.get(key) or self._federation.get(key)
+
+    def retract(self, keys: list[StateKey]) -> None:
+        """Take back own states that are no more."""
+        for key in keys:
+            self._waiting.pop(key, None)
+            if self._claim is not None and self._claim.state is ClaimState.HELD:
+                self._federation.retract(key)
+
+    def complete(self) -> None:
+        """All own states are on their way to the bus."""
+        if self._claim is not None and self._claim.state is ClaimState.HELD:
+            self._claim.complete()
+
+    def open_devices(self) -> set[str]:
+        """Devices that are on the bus under this EID."""
+        view = self._federation.view
+        return {
+            key.key
+            for key in view.of(self.eid)
+            if key.type is EventType.DEVICE_STATE_CHANGE and not view.states[key].tombstone
+        }
+
+    async def run(self) -> None:
+        """Inject, and settle contests, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.injector.run())
+            while True:
+                await self._contested.wait()
+                self._contested.clear()
+                await self._contest()
+
+    def _claim_changed(self, claim: Claim) -> None:
+        if self._claim is not None and claim is not self._claim:
+            return
+        self._journal.debug("claim", self._configuration.name, state=claim.state.value)
+        if claim.state is ClaimState.HELD:
+            self.duplicate_of = None
+            for key in self._federation.view.of(self.eid):
+                event = self._federation.get(key)
+                if key.type is EventType.MWI and event is not None:
+                    self.slots.remember_own(key.key, event.counts)
+            waiting, self._waiting = self._waiting, {}
+            for event in waiting.values():
+                self._federation.publish(event)
+            self._on_held()
+        elif claim.state is ClaimState.CONTESTED:
+            self._contested.set()
+        elif claim.state is ClaimState.LOST:
+            self._journal.warn("member_moved", self._configuration.name, eid=str(self.eid))
+        self._update_gate()
+
+    def _update_gate(self) -> None:
+        held = self._claim is not None and self._claim.state is ClaimState.HELD
+        if held and self._alive and self.duplicate_of is None:
+            self.injector.open()
+        else:
+            self.injector.close()
+
+    async def _contest(self) -> None:
+        """Another server holds our EID: a duplicate if it answers, a predecessor if it does not."""
+        while (rival := self._rival()) is not None:
+            if not await self._rival_answers(rival.address):
+                self._journal.info("member_replaces", self._configuration.name, predecessor=rival.name)
+                if self._claim is not None and self._rival() is not None:
+                    self._claim.force()
+                return
+            self._journal.warn("duplicate_eid", self._configuration.name, eid=str(self.eid), holder=rival.name)
+            self.duplicate_of = f"{rival.name} ({rival.address}, agent {rival.agent})"
+            await asyncio.sleep(_RIVAL_CHECK)
+
+    def _rival(self) -> Lease | None:
+        claim = self._claim
+        return claim.rival if claim is not None and claim.state is ClaimState.CONTESTED else None
+
+    async def _rival_answers(self, address: str) -> bool:
+        for _ in range(_RIVAL_TRIES):
+            if await self._answers(address):
+                return True
+        return False

@@ -1,0 +1,171 @@
+"""The mailboxes of one member.
+
+Asterisk keeps one value per mailbox, whoever wrote it last (``main/mwi.c``). So a plain relay would let a restarted
+replica's 0/0 put out everybody's lamps. Here each server's own counts are kept apart; the slot is what the member
+holds now; and something is injected only where the slot is not what it should be.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eventfed import EID, Event, Mailbox
+from eventfed.spec import Injection, VoicemailStorage
+
+from .names import BESIDE_CONTEXT
+
+__all__ = ["MailboxSlots", "beside_mailbox", "latest_news", "next_news"]
+
+_EMPTY = Mailbox(0, 0)
+_ANSWERS_UNTIL_CONTENDED = 3
+_CROSSING = 5.0
+"""How long after an injection, in seconds, an announcement may have been made before it: a retransmission or two."""
+
+
+def beside_mailbox(mailbox: str) -> str:
+    """The mailbox that takes the others' sum: ``1001@eventfed``; ``1001@eventfed-sales`` for context sales."""
+    box, _, context = mailbox.partition("@")
+    suffix = f"-{context}" if context not in ("", "default") else ""
+    return f"{box}@{BESIDE_CONTEXT}{suffix}"
+
+
+def latest_news(states: Mapping[EID, Event]) -> Event | None:
+    """What is true of a shared mailbox: the last one whose counts changed; later time, then higher EID, on a tie."""
+    return max(states.values(), key=lambda event: (event.news, event.time, event.eid), default=None)
+
+
+def next_news(states: Mapping[EID, Event]) -> int:
+    """The number of a piece of news that comes after all that is known."""
+    return 1 + max((event.news for event in states.values()), default=0)
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One mailbox of one member."""
+
+    own: Mailbox | None = None
+    """What the member said last of its own messages."""
+    held: Mailbox | None = None
+    """What the mailbox that is injected into holds now; None: nobody knows."""
+    injected: bool = False
+    answers: int = 0
+    last_injection: float = float("-inf")
+    words: int = 0
+    """Grows whenever the member may have changed what the slot holds."""
+
+
+class MailboxSlots:
+    """What one member's mailboxes hold, and what they should.
+
+    Pure: the caller passes the time, in seconds of a monotonic clock, and the last words of all servers that count.
+    """
+
+    def __init__(
+        self, eid: EID, storage: VoicemailStorage, injection: Injection, *, contended_pause: float = 60.0
+    ) -> None:
+        self.eid = eid
+        self.storage = storage
+        self.injection = injection
+        self._pause = contended_pause
+        self._slots: dict[str, _Slot] = {}
+
+    def own(self, mailbox: str) -> Mailbox | None:
+        """What the member said last of its own messages there."""
+        slot = self._slots.get(mailbox)
+        return slot.own if slot else None
+
+    def remember_own(self, mailbox: str, counts: Mailbox) -> None:
+        """What the member said before this agent served it, as the bus has it."""
+        slot = self._slots.setdefault(mailbox, _Slot())
+        if slot.own is None:
+            slot.own = counts
+
+    def announced(self, mailbox: str, counts: Mailbox, now: float) -> None:
+        """The member said its own counts: the slot holds them now, whatever was injected before."""
+        slot = self._slots.setdefault(mailbox, _Slot())
+        if self.injection is Injection.BESIDE:
+            slot.own = counts
+            return
+        slot.words += 1
+        # With pollmailboxes=yes a server answers every injection with its own count (app_voicemail.c). An answer
+        # that comes long after the injection is somebody's VoicemailRefresh.
+        if counts != slot.own:
+            slot.answers = 0
+        elif slot.injected and counts != slot.held:
+            slot.answers = slot.answers + 1 if now - slot.last_injection <= self._pause else 1
+        crossed = slot.injected and now - slot.last_injection <= _CROSSING
+        slot.own, slot.held = counts, None if crossed else counts
+        slot.injected = False
+
+    def forget(self) -> None:
+        """The member may have restarted: nobody knows what its slots hold."""
+        for slot in self._slots.values():
+            slot.held = None
+            slot.injected = False
+            slot.answers = 0
+            slot.words += 1
+
+    @property
+    def contended(self) -> list[str]:
+        """Mailboxes whose server overwrites each injection with its own unchanged count."""
+        return [name for name, slot in self._slots.items() if slot.answers >= _ANSWERS_UNTIL_CONTENDED]
+
+    def known(self) -> list[str]:
+        """Every mailbox that was announced or injected."""
+        return list(self._slots)
+
+    def wanted(self, mailbox: str, states: Mapping[EID, Event]) -> Mailbox:
+        """What the mailbox that is injected into should hold."""
+        if self.storage is VoicemailStorage.SHARED:
+            news = latest_news(states)
+            return news.counts if news else _EMPTY
+        total = sum((event.counts for eid, event in states.items() if eid != self.eid), start=_EMPTY)
+        return total if self.injection is Injection.BESIDE else total + (self.own(mailbox) or _EMPTY)
+
+    def due(
+        self, mailbox: str, states: Mapping[EID, Event], now: float, *, withdraw: bool = False
+    ) -> tuple[str, Mailbox] | None:
+        """What to inject now on behalf of this mailbox, as (mailbox, counts); None when all is right or must wait.
+
+        With `withdraw`, what gives the server its own counts back. From here on nobody knows what the slot holds,
+        until `injected` says so: an injection without an answer may have arrived.
+        """
+        beside = self.injection is Injection.BESIDE
+        own = _EMPTY if beside else (self.own(mailbox) or _EMPTY)
+        wanted = own if withdraw else self.wanted(mailbox, states)
+        slot = self._slots.get(mailbox)
+        if (slot is not None and slot.held == wanted) or self.retry_at(mailbox) > now:
+            return None
+        self._slots.setdefault(mailbox, _Slot()).held = None
+        return (beside_mailbox(mailbox) if beside else mailbox), wanted
+
+    def retry_at(self, mailbox: str) -> float:
+        """When a contended mailbox may be injected again; long ago for all others."""
+        slot = self._slots.get(mailbox)
+        if slot is None or slot.answers < _ANSWERS_UNTIL_CONTENDED:
+            return float("-inf")
+        return slot.last_injection + self._pause
+
+    def announcements(self, mailbox: str) -> int:
+        """How often the member may have changed the slot; to be noted before an injection."""
+        slot = self._slots.get(mailbox)
+        return slot.words if slot else 0
+
+    def overwritten(self, mailbox: str) -> bool:
+        """Whether something was injected after the member's last word.
+
+        What it says next is then news in a shared mailbox even if it is the same again: a server leaves a slot that
+        was overwritten out of its dumps.
+        """
+        slot = self._slots.get(mailbox)
+        return slot is not None and slot.injected
+
+    def injected(self, mailbox: str, counts: Mailbox, now: float, announcements: int) -> None:
+        """The member accepted an injection on behalf of this mailbox.
+
+        `announcements` was noted before. If the member spoke of the mailbox or restarted meanwhile, nobody knows
+        which of the two came last.
+        """
+        slot = self._slots.setdefault(mailbox, _Slot())
+        slot.held = counts if announcements == slot.words else None
+        slot.injected = True
+        slot.last_injection = now

@@ -1,0 +1,451 @@
+"""One member of the federation, as the agent that serves it sees it."""
+
+import asyncio
+import enum
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from eventfed import EID, Event, EventType, Federation, StateKey
+from eventfed.spec import VoicemailStorage
+
+from .adapters import Adapter, AdapterOutcome, Delivery
+from .configuration import MemberConfiguration, TimingSection
+from .dump_rounds import DumpRounds
+from .dumps import DumpResult, Dumps
+from .identity import Identity
+from .injection import Injector
+from .journal import Journal
+from .liveness import Liveness
+from .mailboxes import MailboxSlots, next_news
+from .names import PROBE_PREFIX, Filters
+from .payloads import Payload, RefreshPayload, StatePayload
+from .sip import Publication, PublicationKind
+
+__all__ = ["Member", "MemberCounters", "MemberState", "Registry", "Verdict"]
+
+_SETTLE = 0.1
+_ADVICE = {
+    401: "it does not know our header secret: its pjsip.conf needs the identify section of `eventfed asterisk-config`, "
+    "with the same token",
+    403: "another endpoint is identified before ours: put header first in endpoint_identifier_order of [global]",
+    404: "it has no inbound-publication and asterisk-publication named eventfed: see `eventfed asterisk-config`",
+    489: "its inbound-publication lacks an event package: see `eventfed asterisk-config`",
+}
+_SILENT = "it publishes nothing: add the lines of `eventfed asterisk-config` to its pjsip.conf"
+
+
+class MemberState(enum.Enum):
+    """Where a member stands."""
+
+    CONNECTING = "connecting"
+    SYNCING = "syncing"
+    SYNCED = "synced"
+    LOST = "lost"
+    NOT_CONFIGURED = "not_configured"
+    DUPLICATE = "duplicate"
+    MOVED = "moved"
+
+
+class Verdict(enum.Enum):
+    """What a PUBLISH is answered with."""
+
+    ACCEPT = 200
+    REFUSE = 403
+    SILENCE = 0
+
+
+class Registry(Protocol):
+    """The agent, as its members see it."""
+
+    def holder(self, eid: EID) -> "Member | None":
+        """The member of this agent that has the EID."""
+        ...
+
+    async def answers(self, address: str) -> bool:
+        """Whether something answers at the address of a lease."""
+        ...
+
+
+@dataclass(slots=True)
+class MemberCounters:
+    """What a member said and what became of it."""
+
+    heard: int = 0
+    published: int = 0
+    filtered: int = 0
+    not_cachable: int = 0
+    foreign: int = 0
+    refused: int = 0
+    gaps: int = 0
+    restarts: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+class Member:
+    """Serves one Asterisk server: its own states onto the bus, the others' states into it.
+
+    `run` is its life; `received` takes what it publishes; `leave` withdraws everything from it.
+    """
+
+    def __init__(
+        self,
+        configuration: MemberConfiguration,
+        adapter: Adapter,
+        federation: Federation,
+        registry: Registry,
+        *,
+        filters: Filters,
+        timing: TimingSection,
+        federation_eid: EID,
+        journal: Journal,
+        on_delivered: Callable[[Event], None],
+    ) -> None:
+        self.configuration = configuration
+        self.counters = MemberCounters()
+        self.identity: Identity | None = None
+        self.dumps = Dumps(sweep=timing.sweep * random.uniform(0.9, 1.1))
+        self._adapter = adapter
+        self._federation = federation
+        self._registry = registry
+        self._filters = filters
+        self._timing = timing
+        self._federation_eid = federation_eid
+        self._journal = journal
+        self._on_delivered = on_delivered
+        self._rounds = DumpRounds(self.dumps, adapter, self)
+        self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
+        self._spoken: set[str] | None = None
+        self._trouble: str | None = None
+        self._duplicate_of: str | None = None
+        self._caught_up = False
+        self._restart: asyncio.TimerHandle | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._identity_task: asyncio.Task[None] | None = None
+
+    # --- what others see --------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.configuration.name
+
+    @property
+    def eid(self) -> EID | None:
+        return self.identity.eid if self.identity else None
+
+    @property
+    def alive(self) -> bool:
+        """It answers, or spoke a moment ago."""
+        return self._liveness.alive
+
+    @property
+    def last_heard(self) -> float:
+        return self._liveness.last_heard
+
+    @property
+    def injector(self) -> Injector | None:
+        return self.identity.injector if self.identity else None
+
+    @property
+    def contended(self) -> list[str]:
+        """Mailboxes that the server overwrites after each injection (pollmailboxes=yes)."""
+        return self.identity.slots.contended if self.identity else []
+
+    @property
+    def duplicate_of(self) -> str | None:
+        """Which other server has the same EID and answers."""
+        return self._duplicate_of or (self.identity.duplicate_of if self.identity else None)
+
+    @property
+    def state(self) -> MemberState:
+        identity = self.identity
+        if self.duplicate_of is not None:
+            return MemberState.DUPLICATE
+        if not self.alive:
+            return MemberState.LOST if identity else MemberState.CONNECTING
+        if self._trouble is not None:
+            return MemberState.NOT_CONFIGURED
+        if identity is None:
+            return MemberState.CONNECTING
+        if identity.moved:
+            return MemberState.MOVED
+        self._caught_up = self._caught_up or (
+            bool(self.dumps.completed) and identity.held and identity.injector.idle and self._restart is None
+        )
+        return MemberState.SYNCED if self._caught_up else MemberState.SYNCING
+
+    @property
+    def reason(self) -> str:
+        """Why it is not synced, and what to do; empty when it is."""
+        match self.state:
+            case MemberState.NOT_CONFIGURED:
+                return self._trouble or ""
+            case MemberState.DUPLICATE:
+                return f"its EID belongs to {self.duplicate_of}: give each server its own entityid in asterisk.conf"
+            case MemberState.MOVED:
+                return "another agent serves it"
+            case MemberState.LOST:
+                return f"no answer from {self.configuration.address}"
+            case MemberState.CONNECTING:
+                return f"waiting for the first PUBLISH from {self.configuration.address}"
+            case MemberState.SYNCING:
+                return "exchanging states"
+            case MemberState.SYNCED:
+                return ""
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the member until cancelled; then give its lease back."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._liveness.run())
+                tasks.create_task(self._rounds.run())
+                await asyncio.sleep(self._timing.not_configured_after)
+                if self.identity is None and self.alive and self._trouble is None:
+                    self._set_trouble(_SILENT)
+        finally:
+            self._tasks = None
+            if self._restart is not None:
+                self._restart.cancel()
+            if self.identity is not None:
+                self.identity.disappear()
+
+    async def leave(self, within: float) -> bool:
+        """Take everything back that was injected, within `within` seconds; whether that was done."""
+        identity = self.identity
+        if identity is None or not identity.held or not self.alive:
+            return False
+        identity.injector.withdraw()
+        try:
+            async with asyncio.timeout(within):
+                await identity.injector.wait_idle()
+        except TimeoutError:
+            self._journal.warn("withdrawal_incomplete", self.name, left=identity.injector.backlog)
+            return False
+        return True
+
+    def refilter(self, filters: Filters) -> None:
+        """Other filters: withdraw from bus and member what passes no longer, bring what passes now."""
+        self._filters = filters
+        identity = self.identity
+        if identity is None:
+            return
+        identity.retract(
+            [key for key in self._federation.view.of(identity.eid) if not filters.publishes(key.type, key.key)]
+        )
+        identity.injector.refilter(filters)
+        self._rounds.need("filters")
+
+    def refresh(self, reason: str) -> None:
+        """Somebody asks for everything again."""
+        self._rounds.need(reason)
+
+    def yield_identity(self) -> None:
+        """Another server has the EID now, and this one does not answer."""
+        identity, self.identity = self.identity, None
+        if identity is not None:
+            identity.disappear()
+        if self._identity_task is not None:
+            self._identity_task.cancel()
+
+    # --- what the server says ---------------------------------------------------------------------------------
+
+    def received(self, publication: Publication, payload: Payload | None) -> Verdict:
+        """Take in one accepted PUBLISH and say how to answer it."""
+        if publication.kind is PublicationKind.REMOVE:
+            self._liveness.said_goodbye()
+            return Verdict.ACCEPT
+        if payload is not None:
+            eid = payload.eid if isinstance(payload, RefreshPayload) else payload.event.eid
+            if not self._is_own(eid):
+                return Verdict.REFUSE
+        if self.identity is not None and self.identity.moved:
+            return Verdict.SILENCE
+        self._liveness.spoke()
+        if publication.cseq_gap:
+            self.counters.gaps += 1
+            self.dumps.gap()
+            self._rounds.need("gap")
+        if isinstance(payload, RefreshPayload):
+            if publication.kind is PublicationKind.INITIAL:
+                # Asterisk's first word after its start; what it says of its mailboxes from now on is news.
+                self.counters.restarts += 1
+                self._spoken = set()
+            self._adapter.expect_restart()
+            self._lost_touch("refresh")
+        elif publication.kind is PublicationKind.INITIAL:
+            self._lost_touch("initial")
+        if isinstance(payload, StatePayload):
+            self._heard(payload.event)
+        return Verdict.ACCEPT
+
+    def _is_own(self, eid: EID) -> bool:
+        """Whether the member may speak under this EID; a new one becomes its own."""
+        if self.identity is not None and self.identity.eid == eid:
+            return self.duplicate_of is None
+        configured = self.configuration.eid
+        if eid == self._federation_eid or (configured is not None and configured != str(eid)):
+            self.counters.foreign += 1
+            self._journal.warn("foreign_eid", self.name, eid=str(eid), expected=configured or "one of its own")
+            return False
+        holder = self._registry.holder(eid)
+        if holder is not None and holder is not self:
+            if holder.alive:
+                self.counters.refused += 1
+                self._duplicate_of = f"{holder.name} ({holder.configuration.address})"
+                self._journal.warn("duplicate_eid", self.name, eid=str(eid), holder=holder.name)
+                return False
+            holder.yield_identity()
+        self._identify(eid)
+        return True
+
+    def _heard(self, event: Event) -> None:
+        self.counters.heard += 1
+        identity = self.identity
+        assert identity is not None  # a state names its EID, so _is_own has seen to it
+        if event.type is EventType.MWI:
+            event = self._with_news(identity, event)
+            identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time())
+            identity.injector.touch(event.key)
+        elif event.key.startswith(PROBE_PREFIX):
+            self._rounds.heard_probe(event.key)
+            return
+        else:
+            self.dumps.hear(event.key, event.device_state)
+        if not self._filters.publishes(event.type, event.key):
+            self.counters.filtered += 1
+        elif event.cachable:
+            self.counters.published += 1
+            identity.publish(event)
+        elif self._filters.asks_for(event.type, event.key):
+            self.counters.published += 1
+            self._federation.publish_event(event)
+        else:
+            self.counters.not_cachable += 1
+
+    def _with_news(self, identity: Identity, event: Event) -> Event:
+        """Number what is news of a shared mailbox: a change, or the first word after a restart."""
+        if self._filters.storage is not VoicemailStorage.SHARED:
+            return event
+        before = identity.last_word(event.state_key)
+        first = self._spoken is not None and event.key not in self._spoken
+        if self._spoken is not None:
+            self._spoken.add(event.key)
+        if before is not None and before.counts == event.counts and not first:
+            return replace(event, news=before.news)
+        states = dict(self._federation.view.mailbox(event.key))
+        if before is not None:
+            states[identity.eid] = before
+        return replace(event, news=next_news(states))
+
+    # --- evidence ---------------------------------------------------------------------------------------------
+
+    def _lost_touch(self, reason: str) -> None:
+        """It restarted, reloaded or lost us: ask it for everything, and give it everything."""
+        self._rounds.need(reason)
+        if self._restart is None:
+            # An Asterisk that starts sends an initial PUBLISH for each event package within a moment.
+            self._restart = asyncio.get_running_loop().call_later(_SETTLE, self._give_everything)
+
+    def _give_everything(self) -> None:
+        self._restart = None
+        self._caught_up = False
+        if self.identity is not None:
+            self.identity.injector.restart()
+
+    def _appeared(self) -> None:
+        self._journal.info("member_answers", self.name, address=self.configuration.address)
+        self._rounds.need("connected")
+        if self.identity is not None:
+            self.identity.appear()
+
+    def _disappeared(self, why: str) -> None:
+        self._caught_up = False
+        self._journal.info("member_lost", self.name, why=why)
+        if self.identity is not None:
+            self.identity.disappear()
+
+    def _identify(self, eid: EID) -> None:
+        assert self._tasks is not None
+        self.yield_identity()
+        self._duplicate_of = None
+        slots = MailboxSlots(
+            eid, self._filters.storage, self._filters.injection, contended_pause=self._timing.contended_pause
+        )
+        injector = Injector(
+            eid=eid,
+            federation_eid=self._federation_eid,
+            view=self._federation.view,
+            filters=self._filters,
+            slots=slots,
+            adapter=self._adapter,
+            may_inject=self._may_inject,
+            on_trouble=self._injection_failed,
+            on_delivered=self._on_delivered,
+        )
+        self.identity = Identity(
+            eid,
+            self.configuration,
+            self._federation,
+            slots,
+            injector,
+            answers=self._registry.answers,
+            journal=self._journal,
+            on_held=self._held,
+        )
+        self._identity_task = self._tasks.create_task(self.identity.run())
+        self._journal.info("member_identified", self.name, eid=str(eid))
+        if self.alive:
+            self.identity.appear()
+        self._rounds.learned_eid()
+        self._rounds.need("identified")
+
+    def _held(self) -> None:
+        self._rounds.need("claimed")
+
+    def _may_inject(self) -> bool:
+        return self.identity is not None and self.identity.held
+
+    def _injection_failed(self, outcome: AdapterOutcome) -> None:
+        label = str(outcome.status) if outcome.status else outcome.delivery.value
+        self.counters.failures[label] = self.counters.failures.get(label, 0) + 1
+        if outcome.intrusion:
+            self._journal.warn("possible_intrusion", self.name, detail="it forgot our publication without a restart")
+        if outcome.delivery is Delivery.REFUSED:
+            self._rounds.need("refused")
+            if outcome.status in _ADVICE:
+                self._set_trouble(_ADVICE[outcome.status])
+
+    def _set_trouble(self, trouble: str) -> None:
+        if self._trouble != trouble:
+            self._trouble = trouble
+            self._journal.warn("not_configured", self.name, why=trouble)
+
+    # --- dumps ------------------------------------------------------------------------------------------------
+
+    @property
+    def can_dump(self) -> bool:
+        return self.alive and not (self.identity is not None and self.identity.moved)
+
+    def wanted_types(self) -> list[EventType]:
+        return self._filters.types()
+
+    def known_devices(self) -> set[str]:
+        return self.identity.open_devices() if self.identity is not None else set()
+
+    def dump_failed(self, outcome: AdapterOutcome) -> None:
+        self._injection_failed(outcome)
+
+    def dump_ended(self, result: DumpResult, *, heard_probe: bool) -> None:
+        self._trouble = None
+        self._journal.settled("not_configured", self.name)
+        if not heard_probe:
+            self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
+        identity = self.identity
+        if identity is not None:
+            kind = EventType.DEVICE_STATE_CHANGE
+            identity.retract([StateKey(kind, identity.eid, device) for device in result.missing])
+            identity.complete()

@@ -1,0 +1,80 @@
+"""Which names cross: filters by regular expression, one per event type."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from eventfed import EventType
+from eventfed.spec import DEFAULT_EXPORT, EventSpec, EventTypeName, Injection, VoicemailStorage
+
+__all__ = ["BESIDE_CONTEXT", "PROBE_PREFIX", "EventFilter", "Filters"]
+
+BESIDE_CONTEXT = "eventfed"
+"""The voicemail context of injected sums with ``injection: Beside``."""
+
+PROBE_PREFIX = "Custom:eventfed-probe-"
+"""Devices by which an agent marks the end of a dump; they never cross."""
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """What may cross of one event type."""
+
+    spec: EventSpec
+    _include: tuple[re.Pattern[str], ...]
+    _exclude: tuple[re.Pattern[str], ...]
+
+    @classmethod
+    def of(cls, spec: EventSpec) -> "EventFilter":
+        include = spec.include or ((DEFAULT_EXPORT,) if spec.type is EventTypeName.DEVICE_STATE else ())
+        return cls(spec, tuple(map(re.compile, include)), tuple(map(re.compile, spec.exclude)))
+
+    def passes(self, name: str) -> bool:
+        """Whether the name crosses, in either direction."""
+        if name.startswith(PROBE_PREFIX) or _is_beside(name, self.spec.type):
+            return False
+        if self._include and not any(pattern.search(name) for pattern in self._include):
+            return False
+        return not any(pattern.search(name) for pattern in self._exclude)
+
+
+def _is_beside(name: str, kind: EventTypeName) -> bool:
+    # A server that polls mailboxes announces its own 0/0 for the injected sum.
+    context = name.partition("@")[2]
+    return kind is EventTypeName.MWI and (context == BESIDE_CONTEXT or context.startswith(BESIDE_CONTEXT + "-"))
+
+
+class Filters:
+    """The filters of all event types of one federation."""
+
+    def __init__(self, events: Iterable[EventSpec]) -> None:
+        self._filters = {spec.type.event_type: EventFilter.of(spec) for spec in events}
+
+    def publishes(self, kind: EventType, name: str) -> bool:
+        """Whether a member's own state goes onto the bus."""
+        chosen = self._filters.get(kind)
+        return chosen is not None and chosen.spec.publish and chosen.passes(name)
+
+    def subscribes(self, kind: EventType, name: str) -> bool:
+        """Whether the others' states go into members."""
+        chosen = self._filters.get(kind)
+        return chosen is not None and chosen.spec.subscribe and chosen.passes(name)
+
+    def asks_for(self, kind: EventType, name: str) -> bool:
+        """Whether the name passes an include list that the user wrote: only then do events without a value cross."""
+        chosen = self._filters.get(kind)
+        return chosen is not None and bool(chosen.spec.include) and chosen.passes(name)
+
+    def types(self) -> list[EventType]:
+        """The event types that cross at all."""
+        return list(self._filters)
+
+    @property
+    def storage(self) -> VoicemailStorage:
+        mwi = self._filters.get(EventType.MWI)
+        return (mwi.spec.voicemail_storage if mwi else None) or VoicemailStorage.SEPARATE
+
+    @property
+    def injection(self) -> Injection:
+        mwi = self._filters.get(EventType.MWI)
+        return mwi.spec.injection if mwi else Injection.IN_PLACE

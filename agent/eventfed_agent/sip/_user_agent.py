@@ -1,0 +1,396 @@
+"""The SIP user agent: a thin asyncio shell around the transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import sipmessage
+
+from ._addresses import Address, Bind, Transport, family_of, host_in_uri
+from ._client_transactions import ClientTransactions
+from ._connections import Connections
+from ._errors import RequestTimeout, SipError, SipSyntaxError, TransportFailed
+from ._messages import Request, Response, parse_message
+from ._server_transactions import Arrival, ServerTransactions, TransactionKey
+from ._settings import Counters, UserAgentSettings
+from ._transports import Channel, Connection, SocketAddress, UdpSocket
+from ._via import MAGIC_COOKIE
+
+__all__ = ["Handler", "Later", "MalformedHook", "UserAgent", "build_options"]
+
+_UNSPECIFIED = ("0.0.0.0", "::")
+_KEEPALIVE = b"\r\n\x00 "
+_LONGEST_KEEPALIVE = 4
+_EXPIRY_SLACK = 1.0
+_PORT_ATTEMPTS = 32
+
+
+class Later:
+    """What a handler returns to answer a request later: keep it, and call `answer` or `drop` once.
+
+    A request that is neither answered nor dropped stays remembered for the transaction's lifetime; its
+    retransmissions are absorbed meanwhile.
+    """
+
+    __slots__ = ("_given", "_respond")
+
+    def __init__(self) -> None:
+        self._respond: Callable[[Response | None], None] | None = None
+        self._given: Response | None = None
+
+    def answer(self, response: Response) -> None:
+        """Send the answer. Without effect on a request that was answered, dropped or has outlived its transaction."""
+        if self._respond is None:
+            self._given = response
+        else:
+            self._respond(response)
+
+    def drop(self) -> None:
+        """Leave the request unanswered and forget it: its retransmission is handled afresh."""
+        if self._respond is not None:
+            self._respond(None)
+
+    def _bind(self, respond: Callable[[Response | None], None]) -> None:
+        self._respond = respond
+        if self._given is not None:
+            respond(self._given)
+
+
+Handler = Callable[[Request, Address], Response | Later | None]
+MalformedHook = Callable[[Address, SipSyntaxError], None]
+
+
+def build_options(destination: Address, *, resource: str = "eventfed") -> Request:
+    """An OPTIONS request (RFC 3261 11.1), to see whether a server answers."""
+    party = f"<sip:{resource}@{host_in_uri(destination.host)}>"
+    uri = sipmessage.URI(scheme="sip", user=resource, host=host_in_uri(destination.host), port=destination.port)
+    headers = [
+        ("From", f"{party};tag={secrets.token_hex(8)}"),
+        ("To", party),
+        ("Call-ID", secrets.token_hex(16)),
+        ("Accept", "application/json"),
+    ]
+    return Request.build("OPTIONS", uri, 1, headers)
+
+
+class UserAgent:
+    """Receives requests for a handler and sends requests, over UDP and TCP. Use it as an async context manager.
+
+    The handler is called synchronously with each new request of `settings.methods` and its source. It returns the
+    response, or a `Later`, or None: silence, and the retransmission will be handled afresh. `on_malformed` is called
+    for each message that is dropped as malformed; it comes from the network, so log it once per source.
+    """
+
+    def __init__(
+        self,
+        binds: Sequence[Bind],
+        handler: Handler,
+        *,
+        settings: UserAgentSettings = UserAgentSettings(),  # noqa: B008
+        on_malformed: MalformedHook | None = None,
+    ) -> None:
+        self.counters = Counters()
+        self._binds = binds
+        self._handler = handler
+        self._settings = settings
+        self._on_malformed = on_malformed
+        self._client = ClientTransactions(settings.timers)
+        self._server = ServerTransactions(settings.transaction_lifetime, settings.transaction_capacity)
+        self._pending: dict[str, tuple[asyncio.Future[Response | SipError], Channel, SocketAddress]] = {}
+        self._udp: list[UdpSocket] = []
+        self._connections = Connections(
+            settings, self.counters, self._received_on_connection, self._connection_lost, self._malformed
+        )
+        self._bound: list[Address] = []
+        self._local_hosts: dict[str, str] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._open = False
+        self._allow = ", ".join(sorted({*settings.methods, "OPTIONS"}))
+
+    @property
+    def bound(self) -> tuple[Address, ...]:
+        """The addresses it listens on, with the ports that the kernel chose."""
+        return tuple(self._bound)
+
+    async def __aenter__(self) -> Self:
+        """Bind everything; raises TransportFailed where an address cannot be bound."""
+        self._loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._close)
+            for bind in self._binds:
+                await self._listen(bind)
+            stack.pop_all()
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close all sockets. Requests that wait for an answer fail with TransportFailed."""
+        await self._close()
+
+    async def request(self, message: Request, destination: Address) -> Response:
+        """Send a request and return its final response.
+
+        Raises RequestTimeout after `settings.timers.timeout` seconds, TransportFailed where it cannot be sent or the
+        connection is lost.
+        """
+        if not self._open:
+            raise TransportFailed("the user agent is closed")
+        address: SocketAddress = (destination.host, destination.port)
+        try:
+            channel: Channel
+            if destination.transport is Transport.UDP:
+                channel = self._udp_socket(destination.host)
+            else:
+                channel = await self._connections.open(destination)
+            branch = MAGIC_COOKIE + secrets.token_hex(12)
+            data = message.with_via(self._via(channel, destination, branch))
+            if len(data) > self._settings.max_message_bytes:
+                raise TransportFailed(f"the request has {len(data)} bytes, more than a message may have")
+            channel.send(data, address)
+        except TransportFailed:
+            self.counters.transport_failures += 1
+            raise
+        future: asyncio.Future[Response | SipError] = self._loop.create_future()
+        self._pending[branch] = (future, channel, address)
+        now = self._loop.time()
+        self._client.start(branch, message.method, data, reliable=channel.reliable, now=now)
+        self._wake_at(now + (self._settings.timers.timeout if channel.reliable else self._settings.timers.t1))
+        self.counters.requests_sent += 1
+        try:
+            answer = await future
+        finally:
+            del self._pending[branch]
+            self._client.end(branch)
+        if isinstance(answer, SipError):
+            raise answer
+        return answer
+
+    # Sockets
+
+    async def _listen(self, bind: Bind) -> None:
+        for attempt in range(_PORT_ATTEMPTS):
+            udp: UdpSocket | None = None
+            port = bind.port
+            try:
+                if Transport.UDP in bind.transports:
+                    udp = UdpSocket(bind.host, port, self._received_datagram)
+                    port = udp.local.port
+                if Transport.TCP in bind.transports:
+                    self._bound.append(await self._connections.listen(bind.host, port))
+            except OSError as error:
+                if udp is not None:
+                    udp.close()
+                # The kernel chose a port for UDP which is taken for TCP.
+                if (
+                    udp is not None
+                    and not bind.port
+                    and error.errno == errno.EADDRINUSE
+                    and attempt < _PORT_ATTEMPTS - 1
+                ):
+                    continue
+                raise TransportFailed(f"cannot listen on {host_in_uri(bind.host)}:{port}: {error}") from error
+            if udp is not None:
+                udp.start()
+                self._udp.append(udp)
+                self._bound.append(udp.local)
+            return
+
+    async def _close(self) -> None:
+        self._open = False
+        for udp in self._udp:
+            udp.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for future, _, _ in self._pending.values():
+            _fail(future, TransportFailed("the user agent was closed"))
+        await self._connections.close()
+
+    def _udp_socket(self, host: str) -> UdpSocket:
+        family = family_of(host)
+        for udp in self._udp:
+            if family_of(udp.local.host) is family:
+                return udp
+        raise TransportFailed(f"no UDP socket is bound that could reach {host}")
+
+    def _via(self, channel: Channel, destination: Address, branch: str) -> str:
+        local = channel.local
+        host = self._local_host(destination.host) if local.host in _UNSPECIFIED else local.host
+        return f"SIP/2.0/{destination.transport.value} {host_in_uri(host)}:{local.port};rport;branch={branch}"
+
+    def _local_host(self, host: str) -> str:
+        """Our address as the destination sees it, where the socket is bound to all addresses."""
+        local = self._local_hosts.get(host)
+        if local is None:
+            with socket.socket(family_of(host), socket.SOCK_DGRAM) as probe:
+                try:
+                    probe.connect((host, 9))
+                except OSError as error:
+                    raise TransportFailed(f"no route to {host}: {error}") from error
+                local = probe.getsockname()[0]
+            if len(self._local_hosts) >= 4096:
+                self._local_hosts.clear()
+            self._local_hosts[host] = local
+        return local
+
+    # Receiving
+
+    def _received_datagram(self, udp: UdpSocket, data: bytes, address: SocketAddress) -> None:
+        if len(data) <= _LONGEST_KEEPALIVE and not data.strip(_KEEPALIVE):
+            self.counters.keepalives += 1
+        elif len(data) > self._settings.max_message_bytes:
+            self.counters.dropped_oversize += 1
+        else:
+            host = address[0].partition("%")[0]
+            self._received(udp, data, Address(host, address[1], Transport.UDP), address)
+
+    def _received_on_connection(self, connection: Connection, data: bytes) -> None:
+        self._received(connection, data, connection.peer, ())
+
+    def _received(self, channel: Channel, data: bytes, source: Address, address: SocketAddress) -> None:
+        self.counters.received += 1
+        try:
+            message = parse_message(data, self._settings.max_message_bytes)
+        except SipSyntaxError as error:
+            self._malformed(source, error)
+            return
+        self.counters.parsed += 1
+        if isinstance(message, Request):
+            self.counters.requests += 1
+            self._received_request(channel, message, source, address)
+            return
+        self.counters.responses += 1
+        branch = self._client.receive(message, self._loop.time())
+        pending = self._pending.get(branch) if branch is not None else None
+        if pending is None:
+            self.counters.responses_unmatched += message.status >= 200
+        elif not pending[0].done():
+            pending[0].set_result(message)
+
+    def _received_request(self, channel: Channel, request: Request, source: Address, address: SocketAddress) -> None:
+        via = request.via
+        if address and not via.has_rport:
+            address = (address[0], via.sent_by[1], *address[2:])
+        if request.method not in self._settings.methods:
+            self._answer_itself(channel, request, source, address)
+            return
+        key = self._server.key(request, source)
+        arrival, answer = self._server.receive(key, self._loop.time())
+        if answer is not None:
+            self.counters.retransmissions_answered += 1
+            self._send(channel, answer, address)
+        elif arrival is Arrival.UNANSWERED:
+            self.counters.retransmissions_absorbed += 1
+        else:
+            self.counters.transactions_evicted = self._server.evicted
+            request = request.received_from(source.host, source.port)
+            answered = self._handle(request, source)
+            if isinstance(answered, Later):
+                self._wake_at(self._loop.time() + self._settings.transaction_lifetime + _EXPIRY_SLACK)
+                answered._bind(lambda response: self._respond(channel, key, response, address))
+            else:
+                self._respond(channel, key, answered, address)
+
+    def _handle(self, request: Request, source: Address) -> Response | Later | None:
+        try:
+            return self._handler(request, source)
+        except Exception as error:
+            self.counters.handler_failures += 1
+            self._loop.call_exception_handler(
+                {"message": f"the handler failed on {request!r} from {source}", "exception": error}
+            )
+            return Response.answer(request, 500)
+
+    def _respond(
+        self, channel: Channel, key: TransactionKey, response: Response | None, address: SocketAddress
+    ) -> None:
+        if response is None:
+            self.counters.requests_unanswered += 1
+            self._server.forget(key)
+            return
+        data = bytes(response)
+        now = self._loop.time()
+        if not self._open or not self._server.answer(key, data, reliable=channel.reliable, now=now):
+            self.counters.late_answers += 1
+            return
+        self._wake_at(now + self._settings.transaction_lifetime + _EXPIRY_SLACK)
+        self._send(channel, data, address)
+
+    def _answer_itself(self, channel: Channel, request: Request, source: Address, address: SocketAddress) -> None:
+        """Stateless answers (RFC 3261 8.2.7): these requests change nothing, so handling them twice does no harm."""
+        if request.method == "ACK":
+            return
+        request = request.received_from(source.host, source.port)
+        headers = [("Allow", self._allow)]
+        if request.method == "OPTIONS":
+            response = Response.answer(request, 200, [*headers, ("Accept", "application/json")])
+        else:
+            self.counters.method_not_allowed += 1
+            response = Response.answer(request, 405, headers)
+        self._send(channel, bytes(response), address)
+
+    def _send(self, channel: Channel, data: bytes, address: SocketAddress) -> None:
+        # Whoever asked asks again, or has gone.
+        try:
+            channel.send(data, address)
+        except TransportFailed:
+            self.counters.send_failures += 1
+
+    def _malformed(self, source: Address, error: SipSyntaxError) -> None:
+        self.counters.malformed += 1
+        if self._on_malformed is not None:
+            self._on_malformed(source, error)
+
+    def _connection_lost(self, connection: Connection) -> None:
+        for future, channel, _ in self._pending.values():
+            if channel is connection:
+                self.counters.transport_failures += 1
+                _fail(future, TransportFailed(f"the connection to {connection.peer} was lost"))
+
+    # Time
+
+    def _wake_at(self, deadline: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        due = self._client.due(now)
+        for branch, data in due.retransmissions:
+            future, channel, address = self._pending[branch]
+            self.counters.retransmissions_sent += 1
+            try:
+                channel.send(data, address)
+            except TransportFailed as error:
+                self._client.end(branch)
+                self.counters.transport_failures += 1
+                _fail(future, error)
+        for branch in due.timeouts:
+            self.counters.timeouts += 1
+            _fail(self._pending[branch][0], RequestTimeout("no final answer came in time"))
+        self._server.expire(now)
+        deadline = self._client.next_deadline()
+        if deadline is not None:
+            self._wake_at(deadline)
+        deadline = self._server.next_deadline()
+        if deadline is not None:
+            # Not for each one alone: memory has time.
+            self._wake_at(max(deadline, now) + _EXPIRY_SLACK)
+
+
+def _fail(future: asyncio.Future[Response | SipError], error: SipError) -> None:
+    if not future.done():
+        future.set_result(error)

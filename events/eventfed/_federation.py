@@ -1,0 +1,455 @@
+"""The client of a federation: publish, read, claim, watch."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import random
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from nats.aio.msg import Msg
+
+from ._burials import DeputyPublication
+from ._changes import Change, MemberChanged, Reset, StateChanged, StateRemoved, Synced
+from ._claims import Claim
+from ._connection import ConnectionLost, open_connection
+from ._counters import FederationCounters
+from ._departures import Departures, Lapse
+from ._eid import EID
+from ._elements import EventType
+from ._envelope import encode_envelope
+from ._event import Event, StateKey
+from ._intake import Intake
+from ._leases import Lease
+from ._outbox import Outbox
+from ._ownership import Ownership
+from ._publisher import Publisher
+from ._reader import Reader
+from ._settings import Credentials, FederationSettings
+from ._stream import stream_configuration
+from ._subjects import Subjects, check_token
+from ._view import View
+
+__all__ = ["Federation"]
+
+_log = logging.getLogger("eventfed.federation")
+_T = TypeVar("_T")
+
+
+class Federation:
+    """One client of one federation. Make it by `Federation.connect`; use it in one event loop only.
+
+    It keeps trying for ever: NATS may be away at the start or later, without its store, or hung. `connected`,
+    `synced` and `problem` tell how things stand.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        *,
+        subjects: Subjects,
+        agent: str,
+        settings: FederationSettings,
+        credentials: Credentials | None,
+    ) -> None:
+        self.subjects = subjects
+        self.agent = agent
+        self.settings = settings
+        self.counters = FederationCounters()
+        """What happened so far."""
+        self.view = View(tombstone_ttl=settings.tombstone_ttl, soon=self._soon)
+        """Every state and lease of the federation."""
+        self._servers = list(servers)
+        self._credentials = credentials
+        self._problems: dict[str, str] = {}
+        self._outbox = Outbox(
+            window=settings.publish_window,
+            deadline=settings.ack_deadline,
+            pause=settings.retry_pause,
+            counters=self.counters,
+        )
+        self._ownership = Ownership(
+            agent=agent,
+            instance=secrets.token_hex(8),
+            subjects=subjects,
+            view=self.view,
+            outbox=self._outbox,
+            settings=settings,
+            counters=self.counters,
+        )
+        self._departures = Departures(settings, agent, clock=time.monotonic)
+        self._intake = Intake(subjects, self.view, self._ownership, self.counters)
+        self._publisher = Publisher(self._outbox, self.counters, clock=time.monotonic, on_answer=self._answered)
+        self._reader = Reader(
+            subjects.stream,
+            subjects.read,
+            self,
+            settings,
+            configuration=stream_configuration(subjects, settings) if settings.create_stream else None,
+        )
+        self._was_synced = False
+        self._settled = asyncio.Event()
+        self._on_refresh: list[Callable[[EID | None], None]] = []
+        self._on_event: list[Callable[[Event], None]] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        servers: str | Sequence[str],
+        *,
+        federation: str,
+        agent: str,
+        site: str = "local",
+        prefix: str = "eventfed",
+        settings: FederationSettings | None = None,
+        credentials: Credentials | None = None,
+    ) -> AsyncGenerator["Federation", None]:
+        """A client that connects, reads and publishes while the context is open.
+
+        It does not fail, nor wait, when NATS is away: see `connected`, `wait_synced` and `problem`. On leaving, what
+        was published but not acknowledged may be lost (`flush` first), and claims lapse (`Claim.release` first).
+
+        Args:
+            servers: NATS URLs, ``nats://host:4222`` or ``tls://…``; an IPv6 address in brackets.
+            federation: its name, one token; under Kubernetes ``<namespace>_<name>``.
+            agent: who we are, one token: the name of the node, of the host, or of a tool.
+            site: our site of the federation.
+            prefix: first token of all subjects.
+
+        Raises:
+            MalformedSubject: for a name that is no token.
+        """
+        client = cls(
+            [servers] if isinstance(servers, str) else servers,
+            subjects=Subjects(federation, site, prefix=prefix),
+            agent=check_token("agent", agent),
+            settings=settings or FederationSettings(),
+            credentials=credentials,
+        )
+        failure: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(client._connect_for_ever()), group.create_task(client._tick_for_ever())]
+                try:
+                    yield client
+                except BaseException as error:
+                    failure = error
+                    raise
+                finally:
+                    for task in tasks:
+                        task.cancel()
+        except BaseExceptionGroup as several:
+            if failure is not None and several.exceptions == (failure,):
+                raise failure from None
+            raise
+
+    # How things stand
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to NATS."""
+        return self._ownership.connected
+
+    @property
+    def synced(self) -> bool:
+        """Whether the view has been complete once. It stays so when NATS goes away: what is known is still shown."""
+        return self._was_synced
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong at present, for people; None if all is well."""
+        return next(iter(self._problems.values()), self._outbox.problem)
+
+    async def wait_synced(self, timeout: float) -> bool:  # noqa: ASYNC109
+        """Wait until `synced`, at most `timeout` seconds. Returns whether it is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._until(lambda: self._was_synced)
+        return self._was_synced
+
+    # States
+
+    def publish(self, event: Event) -> None:
+        """Make `event` the last value of its state. It never blocks.
+
+        Only the latest value of a state is sent. Under a claim (`claim`), states wait until its lease is held, and are
+        dropped once it is lost or released; without a claim they are published as they are, and readers bury
+        them after the grace. Epoch and sequence are filled in. A value that is the last one already is not sent again.
+
+        Raises:
+            MalformedEvent: for an event of a type that has no state.
+        """
+        self._ownership.publish(event)
+
+    def retract(self, key: StateKey) -> None:
+        """Take a state of one's own back: a tombstone stands in its place."""
+        self._ownership.retract(key)
+
+    def own_value(self, key: StateKey) -> Event | None:
+        """What this client published last for a state, on the stream or not; None after `retract` or a lost claim."""
+        return self._ownership.own_value(key)
+
+    def get(self, key: StateKey) -> Event | None:
+        """The value of a state; None if it is unknown or gone."""
+        return self.view.get(key)
+
+    async def flush(self, timeout: float) -> bool:  # noqa: ASYNC109
+        """Wait until all that was published is on the stream, at most `timeout` seconds. Returns whether it is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self._ownership.idle:
+                    self._settled.clear()
+                    await self._settled.wait()
+        return self._ownership.idle
+
+    # Members
+
+    def claim(
+        self,
+        eid: EID,
+        *,
+        uid: str,
+        name: str,
+        address: str = "",
+        on_change: Callable[[Claim], None] | None = None,
+    ) -> Claim:
+        """Wish to serve one member; the result tells how that stands, and `on_change` is called when it changes.
+
+        Args:
+            eid: the member.
+            uid: which life of it, such as the pod's UID. A lease of the same uid is taken over from another agent at
+                once; one of another uid makes the claim CONTESTED.
+            name: what people call it.
+            address: where it is reached.
+
+        Raises:
+            ValueError: when this client has a claim of that EID that is neither LOST nor RELEASED.
+        """
+        tell = None if on_change is None else functools.partial(self._call_soon, on_change)
+        return self._ownership.claim(eid, uid=uid, name=name, address=address, on_change=tell)
+
+    def members(self) -> list[Lease]:
+        """The live leases, by name."""
+        return sorted(self.view.leases.values(), key=lambda lease: (lease.name, lease.eid))
+
+    # Requests and events without a last value
+
+    async def request_refresh(self, eid: EID | None = None) -> None:
+        """Ask the owner of `eid`, or every owner, to have its server tell all its states again. Nobody confirms it."""
+        self._publisher.send(self.subjects.refresh(eid), b"")
+
+    def on_refresh(self, callback: Callable[[EID | None], None]) -> Callable[[], None]:
+        """Call `callback` when somebody asks for a refresh (None: of everything). The result ends that."""
+        return _register(self._on_refresh, callback)
+
+    def publish_event(self, event: Event) -> None:
+        """Send an event without a last value to whoever listens now. It is dropped while NATS is away."""
+        if self._publisher.send(self.subjects.event(event.type, event.eid), encode_envelope(event)):
+            self.counters.events_sent += 1
+        else:
+            self.counters.events_dropped += 1
+
+    def on_event(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `callback` for each event without a last value. The result ends that."""
+        return _register(self._on_event, callback)
+
+    # Watching
+
+    async def watch(self, *, type: EventType | None = None, eid: EID | None = None) -> AsyncIterator[Change]:
+        """What there is, then `Synced`, then each change, for ever. Changes faster than they are taken are merged.
+
+        Args:
+            type: only states of this type.
+            eid: only states and the lease of this server.
+        """
+        cursor = self.view.cursor()
+        shown: dict[StateKey, Event] = {}
+        leases: dict[EID, Lease] = {}
+        incarnation, synced = "", False
+        wake = asyncio.Event()
+        stop = self.view.listen(wake.set)
+        try:
+            while True:
+                wake.clear()
+                if incarnation != self.view.incarnation:
+                    if incarnation:
+                        yield Reset(self.view.incarnation)
+                    incarnation = self.view.incarnation
+                for change in _lease_changes(leases, self.view.leases, eid):
+                    yield change
+                while (key := cursor.next()) is not None:
+                    if (type is None or key.type is type) and (eid is None or key.eid == eid):
+                        yield self._state_change(key, shown)
+                if not synced and self.view.synced:
+                    synced = True
+                    yield Synced()
+                await wake.wait()
+        finally:
+            stop()
+
+    def _state_change(self, key: StateKey, shown: dict[StateKey, Event]) -> Change:
+        state = self.view.states[key]
+        previous = shown.get(key)
+        if state.tombstone or state.event is None:
+            shown.pop(key, None)
+            return StateRemoved(key, previous or state.event)
+        shown[key] = state.event
+        return StateChanged(state.event, previous)
+
+    # What the reader tells
+
+    def replay_began(self, incarnation: str) -> None:
+        self.counters.replays += 1
+        self._departures.start_anew()
+        reset = self.view.begin_replay(incarnation)
+        if reset and self.view.incarnations > 1:
+            self.counters.resets += 1
+            _log.warning("the stream %s is another one than before: publishing everything again", self.subjects.stream)
+        self._ownership.replay_began(reset)
+
+    def stored(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
+        self._intake.stored(subject, body, headers, sequence)
+
+    def replay_ended(self) -> None:
+        self._was_synced = True
+        self._problems.pop("stream", None)
+        self._problems.pop("connection", None)
+        self.view.end_replay()
+        self._departures.start_anew()
+        self._ownership.replay_ended()
+
+    def replay_broke(self, reason: str) -> None:
+        _log.info("reading the stream again: %s", reason)
+        self.view.interrupt()
+
+    def stream_problem(self, reason: str) -> None:
+        self._note("stream", reason)
+        self.view.interrupt()
+
+    # Tasks
+
+    async def _connect_for_ever(self) -> None:
+        pause = self.settings.reconnect_pause
+        while True:
+            try:
+                await self._session()
+            except ConnectionLost as error:
+                self._note("connection", str(error))
+            if self.connected:
+                pause = self.settings.reconnect_pause
+                self._ownership.session_ended()
+                self.view.interrupt()
+            else:
+                self.counters.connect_failures += 1
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, self.settings.reconnect_pause_limit)
+
+    async def _session(self) -> None:
+        """One connection, from its beginning to its end."""
+        async with open_connection(
+            self._servers,
+            name=f"eventfed {self.agent}",
+            settings=self.settings,
+            credentials=self._credentials,
+            on_problem=functools.partial(self._note, "permission"),
+        ) as (client, ended):
+            self.counters.sessions += 1
+            self._problems.pop("permission", None)
+            await client.subscribe(self.subjects.refresh(), cb=self._refresh_asked)
+            await client.subscribe(self.subjects.refresh() + ".*", cb=self._refresh_asked)
+            await client.subscribe(self.subjects.events, cb=self._event_came)
+            self._ownership.session_began()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._publisher.run(client))
+                    group.create_task(self._reader.run(client))
+                    raise ConnectionLost(await ended)
+            except* ConnectionLost as lost:
+                reason = str(lost.exceptions[0])
+            raise ConnectionLost(reason)
+
+    async def _tick_for_ever(self) -> None:
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(self.settings.tick)
+            now = time.monotonic()
+            if now - before > self.settings.stall:
+                self.counters.stalls += 1
+                _log.warning("this process stood still for %.1f s: its leases are checked", now - before)
+                self.view.interrupt()
+                self._departures.start_anew()
+                self._ownership.stalled()
+                self._reader.start_anew()
+            before = now
+            self._ownership.tick()
+            self.view.forget_old_tombstones()
+            self.counters.older, self.counters.lapsed = self.view.older, self.view.lapsed
+            for departure in self._departures.step(self.view):
+                if isinstance(departure, Lapse):
+                    self.view.lapse(departure.key)
+                else:
+                    self._outbox.put(
+                        DeputyPublication(departure, self.subjects, self.view, self.settings, self.counters)
+                    )
+
+    # Small things
+
+    async def _refresh_asked(self, message: Msg) -> None:
+        asked = self._intake.refresh(message.subject)
+        if asked is not None:
+            for callback in tuple(self._on_refresh):
+                self._call_soon(callback, asked[0])
+
+    async def _event_came(self, message: Msg) -> None:
+        if self._on_event:
+            event = self._intake.event(message.subject, message.data)
+            if event is not None:
+                for callback in tuple(self._on_event):
+                    self._call_soon(callback, event)
+
+    def _answered(self) -> None:
+        if self._ownership.idle:
+            self._settled.set()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        wake = asyncio.Event()
+        stop = self.view.listen(wake.set)
+        try:
+            while not condition():
+                wake.clear()
+                await wake.wait()
+        finally:
+            stop()
+
+    def _note(self, what: str, reason: str) -> None:
+        if self._problems.get(what) != reason:
+            self._problems[what] = reason
+            _log.warning("%s", reason)
+
+    @staticmethod
+    def _soon(callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback)
+
+    @staticmethod
+    def _call_soon(callback: Callable[[_T], None], argument: _T) -> None:
+        asyncio.get_running_loop().call_soon(callback, argument)
+
+
+def _register(callbacks: list[Callable[[_T], None]], callback: Callable[[_T], None]) -> Callable[[], None]:
+    callbacks.append(callback)
+    return lambda: callbacks.remove(callback) if callback in callbacks else None
+
+
+def _lease_changes(shown: dict[EID, Lease], leases: Mapping[EID, Lease], eid: EID | None) -> list[Change]:
+    changes: list[Change] = []
+    for one in [*shown, *(one for one in leases if one not in shown)]:
+        if (eid is None or one == eid) and shown.get(one) != leases.get(one):
+            changes.append(MemberChanged(one, leases.get(one)))
+    shown.clear()
+    shown.update(leases)
+    return changes

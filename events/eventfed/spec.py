@@ -1,0 +1,155 @@
+"""What a user says of a federation: the one source of the schema for operator, agent and custom resource.
+
+Field names are written in the style of the file they stand in: ``camelCase`` in an EventFederation, ``snake_case``
+in an agent's TOML file. Needs pydantic, so `eventfed` itself does not import it.
+"""
+
+import enum
+import re
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from ._elements import EventType
+
+__all__ = [
+    "DEFAULT_EXPORT",
+    "DepartureSpec",
+    "EventSpec",
+    "EventTypeName",
+    "Injection",
+    "MailboxesOfDeparted",
+    "Pattern",
+    "Spec",
+    "VoicemailStorage",
+    "check_events",
+]
+
+DEFAULT_EXPORT = r"^(PJSIP|SIP|IAX2|DAHDI|Custom|Confbridge|Agent)[:/]"
+"""Devices that cross without being asked for. Each server computes Queue:, Park:, ccss:, SLA:, Calendar: and MWI:
+itself: an idle replica's ``Queue:x_avail`` would close everybody's queue."""
+
+
+def _compiles(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from None
+    return text
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_compiles)]
+"""A regular expression that is searched for in a name; write ``^`` and ``$`` to bind it to its ends."""
+
+
+class Spec(BaseModel):
+    """Base of all models: unknown fields are errors, both writings of a name are read."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_enum_values=False
+    )
+
+
+class EventTypeName(enum.StrEnum):
+    """The event types that can be federated."""
+
+    MWI = "mwi"
+    DEVICE_STATE = "device_state"
+
+    @property
+    def event_type(self) -> EventType:
+        return EventType.MWI if self is EventTypeName.MWI else EventType.DEVICE_STATE_CHANGE
+
+
+class VoicemailStorage(enum.StrEnum):
+    SEPARATE = "Separate"
+    SHARED = "Shared"
+
+
+class Injection(enum.StrEnum):
+    IN_PLACE = "InPlace"
+    BESIDE = "Beside"
+
+
+class EventSpec(Spec):
+    """One event type that crosses between the servers."""
+
+    type: Annotated[EventTypeName, Field(description="Event type: mwi (voicemail lamps) or device_state (presence).")]
+    publish: Annotated[bool, Field(description="Whether the members' own states are published.")] = True
+    subscribe: Annotated[bool, Field(description="Whether the other members' states are put into the members.")] = True
+    include: Annotated[
+        tuple[Pattern, ...],
+        Field(
+            max_length=32,
+            description="Regular expressions searched for in the device or mailbox name; a name must match one. "
+            "Empty: every mailbox, and the devices of channel drivers and Custom:, Confbridge:, Agent:.",
+        ),
+    ] = ()
+    exclude: Annotated[
+        tuple[Pattern, ...],
+        Field(max_length=32, description="Regular expressions; a name that matches one does not cross."),
+    ] = ()
+    voicemail_storage: Annotated[
+        VoicemailStorage | None,
+        Field(
+            description="Required with mwi. Separate: each server keeps its own messages and the lamp shows the sum. "
+            "Shared: one spool behind all of them (ODBC, IMAP, NFS) and the lamp shows the latest news."
+        ),
+    ] = None
+    injection: Annotated[
+        Injection,
+        Field(
+            description="With mwi. InPlace: into the mailbox itself, no change to phones. Beside: the others' sum "
+            "goes into <box>@eventfed, which phones list as well (mailboxes=1001@default,1001@eventfed)."
+        ),
+    ] = Injection.IN_PLACE
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Self:
+        if self.type is EventTypeName.MWI:
+            if self.voicemail_storage is None:
+                raise ValueError(
+                    "mwi needs voicemailStorage: Separate (each server keeps its own messages) or Shared (one spool)"
+                )
+            if self.injection is Injection.BESIDE and self.voicemail_storage is VoicemailStorage.SHARED:
+                raise ValueError("injection: Beside needs voicemailStorage: Separate; with Shared use InPlace")
+        elif self.voicemail_storage is not None or "injection" in self.model_fields_set:
+            raise ValueError("voicemailStorage and injection belong to mwi alone: remove them here")
+        return self
+
+
+class MailboxesOfDeparted(enum.StrEnum):
+    KEEP = "Keep"
+    REMOVE = "Remove"
+
+
+class DepartureSpec(Spec):
+    """What becomes of the states of a server that has gone. Times are in seconds."""
+
+    grace_period: Annotated[
+        float, Field(ge=1, le=86_400, description="How long a server may be away before its states are withdrawn, s.")
+    ] = 30.0
+    tombstone_ttl: Annotated[
+        float, Field(alias="tombstoneTTL", ge=60, le=30 * 86_400, description="How long a withdrawal is kept, s.")
+    ] = 86_400.0
+    mailboxes: Annotated[
+        MailboxesOfDeparted,
+        Field(description="Keep: its messages still exist and count. Remove: the sums drop them."),
+    ] = MailboxesOfDeparted.KEEP
+    mailbox_grace_period: Annotated[
+        float, Field(ge=1, le=30 * 86_400, description="With Remove: how long its mailboxes are kept, s.")
+    ] = 3_600.0
+
+
+def check_events(events: tuple[EventSpec, ...]) -> tuple[EventSpec, ...]:
+    """The list, if no type stands in it twice.
+
+    Raises:
+        ValueError: naming the type.
+    """
+    seen = [event.type for event in events]
+    for kind in seen:
+        if seen.count(kind) > 1:
+            raise ValueError(f"{kind} is listed twice: merge the two entries")
+    return events

@@ -1,0 +1,25 @@
+"""What the lab raises."""
+
+from eventfed import EventfedError
+
+__all__ = ["AmiError", "AmiProtocolError", "AsteriskUnavailable", "LabError", "NatsUnavailable"]
+
+
+class LabError(EventfedError):
+    """Root of the lab's exceptions; also raised itself when a server or phone does not do what was asked."""
+
+
+class AsteriskUnavailable(LabError):
+    """No Asterisk can be had on this machine; the text is the plain reason."""
+
+
+class NatsUnavailable(LabError):
+    """No nats-server can be had on this machine; the text is the plain reason."""
+
+
+class AmiError(LabError):
+    """The AMI answered ``Response: Error``, or its connection is gone."""
+
+
+class AmiProtocolError(AmiError):
+    """Bytes that are not AMI."""

@@ -1,0 +1,137 @@
+"""A whole federation on one machine: nats-server, Asterisk servers, and an agent for each."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Self
+
+from eventfed import DeviceState
+
+from ._agents import MWI_AND_DEVICES, AgentProcess
+from ._configuration import AsteriskConfiguration
+from ._nats import NatsServer
+from ._rootfs import AsteriskRoot
+from ._server import MailboxCounts
+from ._servers import AsteriskServer
+from ._simulated import SimulatedServer
+
+__all__ = ["Pbx"]
+
+
+class Pbx:
+    """Servers of the given names, federated; use it as an async context manager, which starts all and waits for sync.
+
+    Args:
+        root: real Asterisk; None: simulated servers.
+        names: the servers'; each has an agent ``agent-<name>``.
+        configuration: of all servers; `configurations` has those that differ.
+        events: the ``[[events]]`` of the agents.
+        sections: more sections for the agents' files.
+        one_agent: one agent serves all of them.
+        ipv6: agents and nats-server listen on ::1; servers are reached there too.
+    """
+
+    def __init__(
+        self,
+        root: AsteriskRoot | None,
+        names: Sequence[str] = ("a", "b", "c"),
+        *,
+        configuration: AsteriskConfiguration | None = None,
+        configurations: Mapping[str, AsteriskConfiguration] | None = None,
+        events: Sequence[Mapping[str, object]] = MWI_AND_DEVICES,
+        sections: Mapping[str, Mapping[str, object]] | None = None,
+        one_agent: bool = False,
+    ) -> None:
+        self.root = root
+        self.names = list(names)
+        self.nats = NatsServer()
+        self.servers: dict[str, AsteriskServer | SimulatedServer] = {}
+        self.agents: dict[str, AgentProcess] = {}
+        self._configuration = configuration or AsteriskConfiguration()
+        self._configurations = configurations or {}
+        self._events = events
+        self._sections = sections
+        self._one_agent = one_agent
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.nats.close)
+            await self.nats.start()
+            for name in self.names:
+                self.add(name, stack)
+            async with asyncio.TaskGroup() as tasks:
+                for agent in set(self.agents.values()):
+                    tasks.create_task(agent.start())
+            async with asyncio.TaskGroup() as tasks:
+                for server in self.servers.values():
+                    tasks.create_task(server.start())
+            await self.wait_synced()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def add(self, name: str, stack: AsyncExitStack | None = None) -> None:
+        """One more server and its agent, not started."""
+        stack = stack or self._stack
+        if self._one_agent and self.agents:
+            agent = next(iter(self.agents.values()))
+        else:
+            agent = AgentProcess(
+                "agent" if self._one_agent else f"agent-{name}",
+                self.nats.url,
+                events=self._events,
+                sections=self._sections,
+            )
+            stack.push_async_callback(agent.close)
+        server = self._make(name, agent)
+        stack.push_async_callback(server.close)
+        agent.members.append(server)
+        self.servers[name] = server
+        self.agents[name] = agent
+        if name not in self.names:
+            self.names.append(name)
+
+    def _make(self, name: str, agent: AgentProcess) -> AsteriskServer | SimulatedServer:
+        configuration = self._configurations.get(name, self._configuration)
+        if self.root is None:
+            place = (agent.host, agent.sip_port)
+            return SimulatedServer(name, agent=place, tokens=(agent.token,), configuration=configuration)
+        return AsteriskServer(self.root, name, configuration=replace(configuration, pjsip_snippet=agent.snippet))
+
+    def __getitem__(self, name: str) -> AsteriskServer | SimulatedServer:
+        return self.servers[name]
+
+    async def wait_synced(self, *names: str, within: float = 30.0) -> float:
+        """Wait until the named servers' members (all without names) are synced; the ``time.monotonic()``."""
+        names = names or tuple(self.names)
+        async with asyncio.TaskGroup() as tasks:
+            for name in names:
+                tasks.create_task(self.agents[name].wait_members("synced", self.servers[name].name, within=within))
+        return time.monotonic()
+
+    async def wait_device(
+        self, device: str, state: DeviceState, *, on: Iterable[str] | None = None, within: float = 10.0
+    ) -> float:
+        """Wait until ``DEVICE_STATE(device)`` is `state` on the named servers; seconds it took for the last one."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            waits = [
+                tasks.create_task(self.servers[name].wait_device(device, state, within)) for name in on or self.names
+            ]
+        return max(wait.result() for wait in waits) - began
+
+    async def wait_mailbox(
+        self, mailbox: str, counts: MailboxCounts, *, on: Iterable[str] | None = None, within: float = 10.0
+    ) -> float:
+        """Wait until phones on the named servers are told `counts`; seconds it took for the last one."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            waits = [
+                tasks.create_task(self.servers[name].wait_mailbox(mailbox, counts, within)) for name in on or self.names
+            ]
+        return max(wait.result() for wait in waits) - began

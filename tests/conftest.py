@@ -1,0 +1,59 @@
+"""What all test suites share: the choice of long tests, and the record of measured times."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+MEASURED = "measured: "
+"""Prefix of the junit properties that `tests/run.py` gathers."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("eventfed")
+    group.addoption("--long", action="store_true", help="run the tests marked long as well")
+    group.addoption(
+        "--third",
+        type=parse_third,
+        metavar="K/3",
+        help="run only the tests marked long or parser, and of those only the K-th third (K: 1, 2, 3)",
+    )
+
+
+def parse_third(text: str) -> int:
+    """``2/3`` as 2."""
+    number, slash, of = text.partition("/")
+    if slash != "/" or of != "3" or number not in ("1", "2", "3"):
+        raise ValueError(f"{text!r}: write 1/3, 2/3 or 3/3")
+    return int(number)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    third = config.getoption("--third")
+    if third is not None:
+        chosen = [item for item in items if _is_rest(item)][third - 1 :: 3]
+    elif config.getoption("--long"):
+        return
+    else:
+        chosen = [item for item in items if item.get_closest_marker("long") is None]
+    kept = {id(item) for item in chosen}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
+    items[:] = chosen
+
+
+def _is_rest(item: pytest.Item) -> bool:
+    return item.get_closest_marker("long") is not None or item.get_closest_marker("parser") is not None
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """``measure("Asterisk killed", 2.31)``: put a measured time on record, in seconds or another `unit`.
+
+    `tests/run.py` prints what was measured, and `make test-all` writes it into ``docs/failure-modes.md``.
+    """
+
+    def record(what: str, value: float, unit: str = "s") -> None:
+        assert math.isfinite(value)
+        request.node.user_properties.append((MEASURED + what, f"{value:.6g} {unit}"))
+
+    return record

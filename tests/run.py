@@ -1,0 +1,233 @@
+"""Runs the test suites, each in a pytest process of its own, and sums them up.
+
+Its last line is ``N passed, N failed, N skipped``; its exit code is 0 only if something ran and nothing failed.
+"""
+
+import argparse
+import contextlib
+import datetime
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "build" / "results"
+DOCUMENT = ROOT / "docs" / "failure-modes.md"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+MEASURED = "measured: "
+EXAMPLES, EXAMPLES_IN_FULL = 2_000, 100_000
+NOTHING_COLLECTED = 5
+
+# The suites in their order, and the seconds after which one that hangs as a whole is ended.
+LIMITS = {"unit": 600, "bus": 900, "asterisk": 1_500}
+FULL_LENGTH = 12
+
+
+@dataclass
+class Suite:
+    """The outcome of one suite."""
+
+    name: str
+    passed: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    measured: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def ran(self) -> int:
+        return self.passed + self.failed
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests/run.py", description=__doc__)
+    parser.add_argument("--suite", action="append", choices=LIMITS, help="only this one; may be repeated")
+    parser.add_argument("--full", action="store_true", help="everything at full length; record the results")
+    parser.add_argument(
+        "--third",
+        metavar="K/3",
+        help="only a third of what --full adds, at full length; auto: by EVENTFED_CI_NUMBER, else the commit count",
+    )
+    parser.add_argument("pytest", nargs="*", help="further arguments for pytest, after --")
+    chosen = parser.parse_args(arguments)
+    if chosen.full and chosen.third:
+        parser.error("use one of --full and --third")
+    if chosen.third == "auto":
+        chosen.third = f"{_turn() % 3 + 1}/3"
+    if chosen.third not in (None, "1/3", "2/3", "3/3"):
+        parser.error(f"--third {chosen.third}: write 1/3, 2/3, 3/3 or auto")
+    return chosen
+
+
+def _turn() -> int:
+    number = os.environ.get("EVENTFED_CI_NUMBER", "")
+    return int(number) if number.isdigit() else int(_git("rev-list", "--count", "HEAD") or 0)
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
+    """One pytest process; a crash of it, or its hanging, counts as one failed test."""
+    long = chosen.full or chosen.third is not None
+    report = RESULTS / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", f"tests/{name}", f"--junit-xml={report}", "--quiet", *chosen.pytest]
+    if chosen.full:
+        command.append("--long")
+    if chosen.third:
+        command.append(f"--third={chosen.third}")
+    if long and name == "unit":
+        command.append("--timeout=3600")
+    examples = os.environ.get("EVENTFED_EXAMPLES") or str(EXAMPLES_IN_FULL if long else EXAMPLES)
+    environment = {**os.environ, "EVENTFED_EXAMPLES": examples}
+    limit = LIMITS[name] * (FULL_LENGTH if long else 1)
+    begin = time.monotonic()
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        code = process.wait(limit)
+        problem = "" if code in (0, 1, NOTHING_COLLECTED) else f"pytest ended with {_describe(code)}"
+    except subprocess.TimeoutExpired:
+        problem = f"did not end within {limit} s"
+    finally:
+        _end(process)
+    suite = read_report(name, report)
+    suite.seconds = time.monotonic() - begin
+    if problem:
+        suite.failed += 1
+        suite.failures.append(f"{name}: {problem}")
+    return suite
+
+
+def _describe(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    # First a chance to tidy up; what the tests left running is in the same process group.
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def read_report(name: str, report: Path) -> Suite:
+    """What pytest wrote; empty when it wrote nothing."""
+    suite = Suite(name)
+    if not report.exists():
+        return suite
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        test = f"{case.get('classname', '')}::{case.get('name', '')}"
+        for entry in case.iter("property"):
+            if entry.get("name", "").startswith(MEASURED):
+                suite.measured.append((entry.get("name", "")[len(MEASURED) :], entry.get("value", "")))
+        skip = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            suite.failed += 1
+            suite.failures.append(test)
+        elif skip is not None:
+            suite.skipped.append((test, skip.get("message", "")))
+        else:
+            suite.passed += 1
+    return suite
+
+
+def report_on(suites: list[Suite], console: Console) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("suite")
+    for heading in ("passed", "failed", "skipped", "seconds"):
+        table.add_column(heading, justify="right")
+    for suite in suites:
+        counts = (suite.passed, suite.failed, len(suite.skipped))
+        table.add_row(suite.name, *map(str, counts), f"{suite.seconds:.1f}", style="red" if suite.failed else "")
+    console.print(table)
+    measured = [row for suite in suites for row in suite.measured]
+    if measured:
+        times = Table("measured", "value", box=box.SIMPLE_HEAD)
+        for row in measured:
+            times.add_row(*row)
+        console.print(times)
+    for title, rows in (
+        ("failed", [(test, "") for suite in suites for test in suite.failures]),
+        ("skipped", [row for suite in suites for row in suite.skipped]),
+    ):
+        for test, reason in rows:
+            console.print(f"{title}: {test}" + (f": {reason}" if reason else ""), markup=False, highlight=False)
+
+
+def results_text(suites: list[Suite]) -> str:
+    """The Markdown that stands between the markers of ``docs/failure-modes.md``."""
+    changed = _git("status", "--porcelain", "--", ".", f":(exclude){DOCUMENT.relative_to(ROOT)}")
+    commit = (_git("rev-parse", "--short", "HEAD") or "unknown") + (" with uncommitted changes" if changed else "")
+    lines = [
+        f"`make test-all` at commit {commit}, {datetime.date.today().isoformat()}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores, {EXAMPLES_IN_FULL:,} generated inputs per parser.",
+        "",
+        "| suite | passed | failed | skipped | seconds |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *(f"| {s.name} | {s.passed} | {s.failed} | {len(s.skipped)} | {s.seconds:.0f} |" for s in suites),
+    ]
+    if measured := [row for suite in suites for row in suite.measured]:
+        lines += ["", "| measured | value |", "| --- | ---: |", *(f"| {what} | {value} |" for what, value in measured)]
+    for title, rows in (
+        ("Failed", [f"`{test}`" for suite in suites for test in suite.failures]),
+        ("Not run", [f"`{test}`: {reason}" for suite in suites for test, reason in suite.skipped]),
+    ):
+        if rows:
+            lines += ["", f"{title}:", "", *(f"* {row}" for row in rows)]
+    return "\n".join(lines)
+
+
+def record(text: str, document: Path = DOCUMENT) -> None:
+    """Put the results between the markers of the document."""
+    before = document.read_text(encoding="utf-8")
+    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+    after, count = pattern.subn(lambda _: f"{BEGIN}\n{text}\n{END}", before)
+    if count != 1:
+        raise SystemExit(f"{document}: there must be one pair of {BEGIN} and {END}")
+    document.write_text(after, encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    chosen = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(soft_wrap=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    names = tuple(chosen.suite or LIMITS)
+    suites = []
+    for name in names:
+        length = "full length" if chosen.full else f"third {chosen.third}" if chosen.third else "short"
+        console.rule(f"{name} ({length})")
+        suites.append(run_suite(name, chosen))
+    console.rule("summary")
+    report_on(suites, console)
+    if chosen.full and names == tuple(LIMITS):
+        record(results_text(suites))
+        console.print(f"recorded in {DOCUMENT.relative_to(ROOT)}")
+    passed, failed = sum(s.passed for s in suites), sum(s.failed for s in suites)
+    print(f"{passed} passed, {failed} failed, {sum(len(s.skipped) for s in suites)} skipped", flush=True)
+    return 0 if passed and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,58 @@
+"""Where no Asterisk can be had, the reason is plain."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from eventfed_lab import AsteriskUnavailable, obtain_asterisk
+
+
+@pytest.fixture(autouse=True)
+def _nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("EVENTFED_ASTERISK_ROOT", raising=False)
+    monkeypatch.setenv("EVENTFED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "bin").mkdir()
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(stat.S_IRWXU)
+
+
+def test_a_user_who_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(AsteriskUnavailable, match="needs root"):
+        obtain_asterisk()
+
+
+def test_a_given_root_without_asterisk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("EVENTFED_ASTERISK_ROOT", str(tmp_path))
+    with pytest.raises(AsteriskUnavailable, match="does not run"):
+        obtain_asterisk()
+
+
+def test_an_old_installed_asterisk_is_told_and_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    program(tmp_path / "bin", "asterisk", "echo Asterisk 13.38.3")
+    told: list[str] = []
+    with pytest.raises(AsteriskUnavailable, match="needs root"):
+        obtain_asterisk(told.append)
+    assert "'Asterisk 13.38.3', not 16 or later" in told[0]
+
+
+def test_a_build_that_fails_is_told_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if not Path("/etc/debian_version").exists():
+        pytest.skip("this is not Debian")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    program(tmp_path / "bin", "mmdebstrap", 'for last; do :; done; mkdir "$last"; echo no such suite >&2; exit 3')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    told: list[str] = []
+    with pytest.raises(AsteriskUnavailable, match="cannot be built: no such suite"):
+        obtain_asterisk(told.append)
+    assert told == ["building a root file system with Asterisk (about half a minute, once)"]
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]

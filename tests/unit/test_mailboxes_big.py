@@ -1,0 +1,375 @@
+"""The slot model: what each server's mailboxes hold and should hold."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from eventfed import EID, Event, Mailbox
+from eventfed.spec import Injection, VoicemailStorage
+from eventfed_agent.mailboxes import MailboxSlots, beside_mailbox, latest_news, next_news
+
+A, B, C = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abc")
+BOX = "1001@default"
+SEPARATE, SHARED = VoicemailStorage.SEPARATE, VoicemailStorage.SHARED
+IN_PLACE, BESIDE = Injection.IN_PLACE, Injection.BESIDE
+EMPTY = Mailbox(0, 0)
+
+
+def slots(storage: VoicemailStorage = SEPARATE, injection: Injection = IN_PLACE) -> MailboxSlots:
+    return MailboxSlots(A, storage, injection, contended_pause=60.0)
+
+
+def says(eid: EID, new: int, old: int = 0, *, news: int = 0, time: float = 0.0) -> Event:
+    event = Event.mailbox(BOX, new, old, eid, time=time)
+    object.__setattr__(event, "news", news)
+    return event
+
+
+def of(*events: Event) -> dict[EID, Event]:
+    return {event.eid: event for event in events}
+
+
+def inject(member: MailboxSlots, states: dict[EID, Event], now: float) -> tuple[str, Mailbox] | None:
+    """Inject what is due and have it accepted; what it was."""
+    spoken = member.announcements(BOX)
+    due = member.due(BOX, states, now)
+    if due is not None:
+        member.injected(BOX, due[1], now, spoken)
+    return due
+
+
+def test_the_sum_goes_into_the_mailbox_once() -> None:
+    member = slots()
+    member.announced(BOX, Mailbox(1, 2), 0.0)
+    states = of(says(A, 1, 2), says(B, 3, 4))
+    assert inject(member, states, 0.0) == (BOX, Mailbox(4, 6))
+    assert member.due(BOX, states, 1.0) is None
+
+
+def test_a_replica_that_restarts_with_nothing_is_given_the_sum_and_puts_out_no_lamp() -> None:
+    member = slots()
+    states = of(says(B, 1))
+    assert inject(member, states, 0.0) == (BOX, Mailbox(1, 0))
+    member.forget()
+    member.announced(BOX, EMPTY, 1.0)
+    states = of(says(A, 0), says(B, 1))
+    assert inject(member, states, 1.0) == (BOX, Mailbox(1, 0))
+
+
+def test_where_only_the_member_itself_has_messages_nothing_is_injected() -> None:
+    member = slots()
+    member.announced(BOX, Mailbox(2, 0), 0.0)
+    assert member.due(BOX, of(says(A, 2), says(B, 0)), 0.0) is None
+
+
+def test_the_members_own_counts_come_from_its_mouth_before_the_bus() -> None:
+    member = slots()
+    member.remember_own(BOX, Mailbox(5, 0))
+    assert member.own(BOX) == Mailbox(5, 0)
+    member.announced(BOX, Mailbox(1, 0), 0.0)
+    member.remember_own(BOX, Mailbox(5, 0))
+    assert member.wanted(BOX, of(says(A, 5), says(B, 1))) == Mailbox(2, 0)
+
+
+def test_a_server_that_never_spoke_of_a_mailbox_gets_the_others_sum() -> None:
+    assert slots().due(BOX, of(says(B, 1), says(C, 2, 1)), 0.0) == (BOX, Mailbox(3, 1))
+
+
+def test_withdrawal_gives_the_member_its_own_counts_back() -> None:
+    member = slots()
+    member.announced(BOX, Mailbox(1, 0), 0.0)
+    states = of(says(A, 1), says(B, 3))
+    inject(member, states, 0.0)
+    assert member.due(BOX, states, 1.0, withdraw=True) == (BOX, Mailbox(1, 0))
+    assert slots(injection=BESIDE).due(BOX, states, 1.0, withdraw=True) == ("1001@eventfed", EMPTY)
+
+
+def test_an_injection_that_was_never_answered_is_due_again_even_if_the_wish_went_back() -> None:
+    # It may have arrived with only its answer lost: nobody knows what the slot holds.
+    member = slots()
+    assert inject(member, of(says(B, 1)), 0.0) == (BOX, Mailbox(1, 0))
+    assert member.due(BOX, of(says(B, 2)), 1.0) == (BOX, Mailbox(2, 0))
+    assert member.due(BOX, of(says(B, 1)), 2.0) == (BOX, Mailbox(1, 0))
+
+
+def test_an_announcement_that_crossed_an_injection_leaves_the_slot_unknown() -> None:
+    # Heard after the answer, although said before the injection arrived.
+    member = slots()
+    member.announced(BOX, Mailbox(1, 0), 0.0)
+    assert inject(member, of(says(A, 1), says(B, 1)), 0.0) == (BOX, Mailbox(2, 0))
+    assert inject(member, of(says(A, 1), says(B, 0)), 10.0) == (BOX, Mailbox(1, 0))
+    member.announced(BOX, Mailbox(3, 0), 10.5)
+    assert member.due(BOX, of(says(A, 3), says(B, 0)), 10.5) == (BOX, Mailbox(3, 0))
+
+
+def test_an_announcement_during_an_injection_leaves_the_slot_unknown() -> None:
+    member = slots()
+    spoken = member.announcements(BOX)
+    states = of(says(B, 1))
+    assert member.due(BOX, states, 0.0) == (BOX, Mailbox(1, 0))
+    member.announced(BOX, EMPTY, 0.1)
+    member.injected(BOX, Mailbox(1, 0), 0.2, spoken)
+    assert member.due(BOX, states, 0.3) == (BOX, Mailbox(1, 0))
+
+
+def test_a_restart_during_an_injection_leaves_the_slot_unknown() -> None:
+    member = slots(injection=BESIDE)
+    spoken = member.announcements(BOX)
+    states = of(says(B, 1))
+    assert member.due(BOX, states, 0.0) is not None
+    member.forget()
+    member.injected(BOX, Mailbox(1, 0), 0.2, spoken)
+    assert member.due(BOX, states, 0.3) == ("1001@eventfed", Mailbox(1, 0))
+
+
+# pollmailboxes=yes
+
+
+def test_a_server_that_answers_each_injection_with_its_own_count_is_contended() -> None:
+    member = slots()
+    states = of(says(A, 0), says(B, 4))
+    member.announced(BOX, EMPTY, 0.0)
+    for now in (1.0, 4.0, 7.0):
+        assert member.contended == []
+        assert inject(member, states, now) == (BOX, Mailbox(4, 0))
+        member.announced(BOX, EMPTY, now + 2.0)
+    assert member.contended == [BOX]
+    assert member.retry_at(BOX) == 67.0
+    assert member.due(BOX, states, 66.9) is None
+    assert inject(member, states, 67.0) == (BOX, Mailbox(4, 0))
+    member.announced(BOX, EMPTY, 69.0)
+    assert member.due(BOX, states, 126.0) is None
+
+
+def test_a_changed_count_ends_the_contest() -> None:
+    member = slots()
+    states = of(says(A, 0), says(B, 4))
+    member.announced(BOX, EMPTY, 0.0)
+    for now in (1.0, 4.0, 7.0):
+        inject(member, states, now)
+        member.announced(BOX, EMPTY, now + 2.0)
+    member.announced(BOX, Mailbox(1, 0), 10.0)
+    assert member.contended == []
+    assert member.due(BOX, states, 10.0) == (BOX, Mailbox(5, 0))
+
+
+def test_a_refresh_long_after_each_injection_is_no_contest() -> None:
+    member = slots()
+    states = of(says(A, 0), says(B, 4))
+    member.announced(BOX, EMPTY, 0.0)
+    for now in (0.0, 1000.0, 2000.0, 3000.0, 4000.0):
+        assert inject(member, states, now) == (BOX, Mailbox(4, 0))
+        member.announced(BOX, EMPTY, now + 900.0)
+    assert member.contended == []
+
+
+# Shared
+
+
+def test_shared_shows_the_latest_news_and_no_sum() -> None:
+    member = slots(SHARED)
+    member.announced(BOX, Mailbox(1, 0), 0.0)
+    heard_through_b = of(says(A, 1, news=1), says(B, 0, 1, news=2))
+    assert inject(member, heard_through_b, 1.0) == (BOX, Mailbox(0, 1))
+
+
+def test_a_stale_nothing_does_not_win_in_shared() -> None:
+    # B, which was never asked, answers a refresh with 0/0: no change, so no news.
+    states = of(says(A, 1, news=2), says(B, 0, news=1, time=99.0))
+    assert slots(SHARED).wanted(BOX, states) == Mailbox(1, 0)
+
+
+def test_the_same_words_after_an_injection_are_news_again() -> None:
+    # A message through A, heard and deleted through B, and then another one through A.
+    member = slots(SHARED)
+    member.announced(BOX, Mailbox(1, 0), 0.0)
+    assert not member.overwritten(BOX)
+    assert inject(member, of(says(A, 1, news=1), says(B, 0, news=2)), 1.0) == (BOX, EMPTY)
+    assert member.overwritten(BOX)
+    member.announced(BOX, Mailbox(1, 0), 2.0)
+    assert not member.overwritten(BOX)
+
+
+def test_news_are_numbered_after_all_that_is_known() -> None:
+    assert next_news({}) == 1
+    assert next_news(of(says(A, 1, news=4), says(B, 1, news=7))) == 8
+    assert latest_news({}) is None
+
+
+def test_a_tie_of_news_has_one_answer_everywhere() -> None:
+    early, late = says(A, 1, news=3, time=1.0), says(B, 2, news=3, time=2.0)
+    assert latest_news(of(early, late)) is late
+    assert latest_news(of(says(A, 1, news=3), says(B, 2, news=3))) == says(B, 2, news=3)
+
+
+# Beside
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "beside"),
+    [("1001@default", "1001@eventfed"), ("1001", "1001@eventfed"), ("1001@sales", "1001@eventfed-sales")],
+)
+def test_the_others_sum_has_a_mailbox_of_its_own(mailbox: str, beside: str) -> None:
+    assert beside_mailbox(mailbox) == beside
+
+
+def test_beside_leaves_the_own_slot_alone() -> None:
+    member = slots(injection=BESIDE)
+    states = of(says(A, 1), says(B, 3))
+    member.announced(BOX, Mailbox(1, 0), 0.0)
+    assert inject(member, states, 0.0) == ("1001@eventfed", Mailbox(3, 0))
+    member.announced(BOX, Mailbox(2, 0), 1.0)
+    assert member.due(BOX, states, 1.0) is None
+    assert inject(member, of(says(A, 2), says(B, 0)), 2.0) == ("1001@eventfed", EMPTY)
+
+
+# The model: Asterisk servers with one slot per mailbox, and messages that take their time.
+
+
+@dataclass
+class Server:
+    """One Asterisk server with one mailbox, and what its agent knows of it."""
+
+    eid: EID
+    slots: MailboxSlots
+    spool: Mailbox = EMPTY
+    slot: Mailbox = EMPTY
+    beside: Mailbox = EMPTY
+    outbound: deque[Mailbox | None] = field(default_factory=deque)
+    """Announcements on their way to the agent; None is the `refresh` of a restart."""
+    sent: tuple[str, Mailbox, int] | None = None
+    """An injection on its way to the server."""
+    answered: tuple[Mailbox, int] | None = None
+    """An answer on its way to the agent."""
+
+    def announce(self) -> None:
+        self.slot = self.spool
+        self.outbound.append(self.spool)
+
+
+counts = st.builds(Mailbox, st.integers(0, 2), st.integers(0, 1))
+which = st.integers(0, 2)
+
+
+class Federation(RuleBasedStateMachine):
+    """Three servers, one bus that is as fast as light, SIP that is not and that loses messages."""
+
+    injection: ClassVar[Injection]
+    storage: ClassVar[VoicemailStorage] = SEPARATE
+
+    @initialize()
+    def start(self) -> None:
+        self.servers = [Server(eid, MailboxSlots(eid, self.storage, self.injection)) for eid in (A, B, C)]
+        self.states: dict[EID, Event] = {}
+        self.now = 0.0
+
+    @rule(index=which, spool=counts)
+    def voicemail_changes(self, index: int, spool: Mailbox) -> None:
+        self.servers[index].spool = spool
+        self.servers[index].announce()
+
+    @rule(index=which)
+    def voicemail_says_it_again(self, index: int) -> None:
+        self.servers[index].announce()
+
+    @rule(index=which, configured=st.booleans())
+    def restart(self, index: int, configured: bool) -> None:
+        server = self.servers[index]
+        server.slot = server.beside = EMPTY
+        server.outbound.append(None)
+        if configured or server.spool != EMPTY:
+            server.announce()
+
+    @rule(index=which)
+    def hear(self, index: int) -> None:
+        server = self.servers[index]
+        if not server.outbound:
+            return
+        said = server.outbound.popleft()
+        self.now += 0.01
+        if said is None:
+            server.slots.forget()
+            return
+        before = self.states.get(server.eid)
+        news = before.news if before else 0
+        if before is None or before.counts != said or server.slots.overwritten(BOX):
+            news = next_news(self.states)
+        server.slots.announced(BOX, said, self.now)
+        self.states[server.eid] = says(server.eid, said.new, said.old, news=news, time=self.now)
+
+    @rule(index=which)
+    def send(self, index: int) -> None:
+        server = self.servers[index]
+        if server.sent is None and server.answered is None:
+            spoken = server.slots.announcements(BOX)
+            due = server.slots.due(BOX, self.states, self.now)
+            server.sent = (*due, spoken) if due else None
+
+    @rule(index=which)
+    def arrive(self, index: int) -> None:
+        server = self.servers[index]
+        if server.sent is not None:
+            mailbox, injected, spoken = server.sent
+            if mailbox == BOX:
+                server.slot = injected
+            else:
+                server.beside = injected
+            server.sent, server.answered = None, (injected, spoken)
+
+    @rule(index=which)
+    def answer(self, index: int) -> None:
+        server = self.servers[index]
+        if server.answered is not None:
+            injected, spoken = server.answered
+            server.answered = None
+            self.now += 0.01
+            server.slots.injected(BOX, injected, self.now, spoken)
+
+    @rule(index=which)
+    def lose(self, index: int) -> None:
+        self.servers[index].sent = self.servers[index].answered = None
+
+    @precondition(lambda self: hasattr(self, "servers"))
+    @rule(seconds=st.floats(0.1, 100.0))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for index, server in enumerate(self.servers):
+            while server.outbound:  # nothing is under way for that long
+                self.hear(index)
+
+    def teardown(self) -> None:
+        for _ in range(12):
+            self.now += 100.0
+            for index, server in enumerate(self.servers):
+                while server.outbound:
+                    self.hear(index)
+                for step in (self.arrive, self.answer, self.send, self.arrive, self.answer):
+                    step(index)
+        self.check()
+
+    def check(self) -> None:
+        everything = sum((event.counts for event in self.states.values()), start=EMPTY)
+        for server in self.servers:
+            own = self.states[server.eid].counts if server.eid in self.states else EMPTY
+            if server.eid in self.states:
+                assert own == server.spool
+            if self.storage is SHARED:
+                assert server.slot == server.slots.wanted(BOX, self.states)
+            elif self.injection is IN_PLACE:
+                assert server.slot == everything
+            else:
+                assert server.slot == server.spool
+                assert server.beside == Mailbox(everything.new - own.new, everything.old - own.old)
+
+
+@pytest.mark.parametrize(
+    ("storage", "injection"), [(SEPARATE, IN_PLACE), (SEPARATE, BESIDE), (SHARED, IN_PLACE)], ids=str
+)
+def test_every_slot_ends_with_what_is_wanted(storage: VoicemailStorage, injection: Injection) -> None:
+    model = type("Model", (Federation,), {"storage": storage, "injection": injection})
+    run_state_machine_as_test(model, settings=settings(max_examples=4000, stateful_step_count=40))  # type: ignore[no-untyped-call]
