@@ -13,7 +13,7 @@ from .adapters import PjsipAdapter, Tokens, answers
 from .configuration import AgentConfiguration, MemberConfiguration, split_address
 from .journal import Journal
 from .latencies import Latencies
-from .member import Member, Verdict
+from .member import Member
 from .names import Filters
 from .nats_access import credentials, federation_settings
 from .payloads import MalformedPayload, parse_payload
@@ -28,6 +28,7 @@ from .sip import (
     Transport,
     UserAgent,
 )
+from .standing import Verdict
 
 __all__ = ["Agent", "AgentError"]
 

@@ -90,7 +90,7 @@ class Identity:
 
     def last_word(self, key: StateKey) -> Event | None:
         """What the member said last of one state."""
-        return self._waiting.get(key) or self._federation.get(key)
+        return self._waiting.get(key) or self._federation.own_value(key) or self._federation.get(key)
 
     def retract(self, keys: list[StateKey]) -> None:
         """Take back own states that are no more."""
@@ -131,7 +131,10 @@ class Identity:
             for key in self._federation.view.of(self.eid):
                 event = self._federation.get(key)
                 if key.type is EventType.MWI and event is not None:
+                    # The server leaves a mailbox out of its dump once somebody else's count stands in its slot, so
+                    # what it said last is ours to keep on the bus now.
                     self.slots.remember_own(key.key, event.counts)
+                    self._waiting.setdefault(key, event)
             waiting, self._waiting = self._waiting, {}
             for event in waiting.values():
                 self._federation.publish(event)

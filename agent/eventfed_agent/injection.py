@@ -62,6 +62,7 @@ class Injector:
         eid: the member's own EID; its own states are never injected.
         federation_eid: stands for "the others" in mailboxes.
         view: what the federation says.
+        own_word: what the member itself said last of a state.
         may_inject: whether this agent holds the member's lease at this moment.
         on_trouble: told of each injection that did not succeed.
         on_delivered: told of each that did.
@@ -76,6 +77,7 @@ class Injector:
         filters: Filters,
         slots: MailboxSlots,
         adapter: Adapter,
+        own_word: Callable[[StateKey], Event | None],
         may_inject: Callable[[], bool],
         on_trouble: Callable[[AdapterOutcome], None],
         on_delivered: Callable[[Event], None],
@@ -88,6 +90,7 @@ class Injector:
         self._filters = filters
         self._withdrawing = False
         self._adapter = adapter
+        self._own_word = own_word
         self._may_inject = may_inject
         self._on_trouble = on_trouble
         self._on_delivered = on_delivered
@@ -265,7 +268,7 @@ class Injector:
         kind, eid, key = item
         withdraw = self._withdrawing or not self._filters.subscribes(kind, key)
         if eid is None:
-            due = self.slots.due(key, self._view.mailbox(key), self._now(), withdraw=withdraw)
+            due = self.slots.due(key, self._words(key), self._now(), withdraw=withdraw)
             if due is None:
                 self._delay(key, withdraw)
                 return None
@@ -277,6 +280,14 @@ class Injector:
         if withdraw or state.tombstone or state.event is None:
             return Event.device(key, neutral_device_state(key), eid)
         return state.event
+
+    def _words(self, mailbox: str) -> dict[EID, Event]:
+        """What each server says of a mailbox; the member's own word counts before the bus has it."""
+        words = dict(self._view.mailbox(mailbox))
+        own = self._own_word(StateKey(EventType.MWI, self._eid, mailbox))
+        if own is not None:
+            words[self._eid] = own
+        return words
 
     def _delay(self, mailbox: str, withdraw: bool) -> None:
         """A contended mailbox is not due yet: look again when it is."""

@@ -1,11 +1,9 @@
 """One member of the federation, as the agent that serves it sees it."""
 
 import asyncio
-import enum
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
 
 from eventfed import EID, Event, EventType, Federation, StateKey
 from eventfed.spec import VoicemailStorage
@@ -22,65 +20,11 @@ from .mailboxes import MailboxSlots, next_news
 from .names import PROBE_PREFIX, Filters
 from .payloads import Payload, RefreshPayload, StatePayload
 from .sip import Publication, PublicationKind
+from .standing import ADVICE, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict
 
-__all__ = ["Member", "MemberCounters", "MemberState", "Registry", "Verdict"]
+__all__ = ["Member"]
 
 _SETTLE = 0.1
-_ADVICE = {
-    401: "it does not know our header secret: its pjsip.conf needs the identify section of `eventfed asterisk-config`, "
-    "with the same token",
-    403: "another endpoint is identified before ours: put header first in endpoint_identifier_order of [global]",
-    404: "it has no inbound-publication and asterisk-publication named eventfed: see `eventfed asterisk-config`",
-    489: "its inbound-publication lacks an event package: see `eventfed asterisk-config`",
-}
-_SILENT = "it publishes nothing: add the lines of `eventfed asterisk-config` to its pjsip.conf"
-
-
-class MemberState(enum.Enum):
-    """Where a member stands."""
-
-    CONNECTING = "connecting"
-    SYNCING = "syncing"
-    SYNCED = "synced"
-    LOST = "lost"
-    NOT_CONFIGURED = "not_configured"
-    DUPLICATE = "duplicate"
-    MOVED = "moved"
-
-
-class Verdict(enum.Enum):
-    """What a PUBLISH is answered with."""
-
-    ACCEPT = 200
-    REFUSE = 403
-    SILENCE = 0
-
-
-class Registry(Protocol):
-    """The agent, as its members see it."""
-
-    def holder(self, eid: EID) -> "Member | None":
-        """The member of this agent that has the EID."""
-        ...
-
-    async def answers(self, address: str) -> bool:
-        """Whether something answers at the address of a lease."""
-        ...
-
-
-@dataclass(slots=True)
-class MemberCounters:
-    """What a member said and what became of it."""
-
-    heard: int = 0
-    published: int = 0
-    filtered: int = 0
-    not_cachable: int = 0
-    foreign: int = 0
-    refused: int = 0
-    gaps: int = 0
-    restarts: int = 0
-    failures: dict[str, int] = field(default_factory=dict)
 
 
 class Member:
@@ -205,7 +149,7 @@ class Member:
                 tasks.create_task(self._rounds.run())
                 await asyncio.sleep(self._timing.not_configured_after)
                 if self.identity is None and self.alive and self._trouble is None:
-                    self._set_trouble(_SILENT)
+                    self._set_trouble(SAYS_NOTHING)
         finally:
             self._tasks = None
             if self._restart is not None:
@@ -382,6 +326,7 @@ class Member:
             filters=self._filters,
             slots=slots,
             adapter=self._adapter,
+            own_word=self._last_word,
             may_inject=self._may_inject,
             on_trouble=self._injection_failed,
             on_delivered=self._on_delivered,
@@ -406,6 +351,9 @@ class Member:
     def _held(self) -> None:
         self._rounds.need("claimed")
 
+    def _last_word(self, key: StateKey) -> Event | None:
+        return self.identity.last_word(key) if self.identity is not None else None
+
     def _may_inject(self) -> bool:
         return self.identity is not None and self.identity.held
 
@@ -416,8 +364,8 @@ class Member:
             self._journal.warn("possible_intrusion", self.name, detail="it forgot our publication without a restart")
         if outcome.delivery is Delivery.REFUSED:
             self._rounds.need("refused")
-            if outcome.status in _ADVICE:
-                self._set_trouble(_ADVICE[outcome.status])
+            if outcome.status in ADVICE:
+                self._set_trouble(ADVICE[outcome.status])
 
     def _set_trouble(self, trouble: str) -> None:
         if self._trouble != trouble:

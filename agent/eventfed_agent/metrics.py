@@ -12,7 +12,8 @@ from eventfed import EventType, StateKey, View
 
 from .agent import Agent
 from .latencies import BOUNDS
-from .member import Member, MemberState
+from .member import Member
+from .standing import MemberState
 
 __all__ = ["METRICS", "AgentCollector", "render_metrics"]
 
