@@ -12,8 +12,9 @@ from eventfed import EID, Event, Mailbox
 from eventfed.spec import Injection, VoicemailStorage
 
 from .names import BESIDE_CONTEXT
+from .news import latest_news
 
-__all__ = ["MailboxSlots", "beside_mailbox", "latest_news", "next_news"]
+__all__ = ["MailboxSlots", "beside_mailbox"]
 
 _EMPTY = Mailbox(0, 0)
 _ANSWERS_UNTIL_CONTENDED = 3
@@ -26,16 +27,6 @@ def beside_mailbox(mailbox: str) -> str:
     box, _, context = mailbox.partition("@")
     suffix = f"-{context}" if context not in ("", "default") else ""
     return f"{box}@{BESIDE_CONTEXT}{suffix}"
-
-
-def latest_news(states: Mapping[EID, Event]) -> Event | None:
-    """What is true of a shared mailbox: the last one whose counts changed; later time, then higher EID, on a tie."""
-    return max(states.values(), key=lambda event: (event.news, event.time, event.eid), default=None)
-
-
-def next_news(states: Mapping[EID, Event]) -> int:
-    """The number of a piece of news that comes after all that is known."""
-    return 1 + max((event.news for event in states.values()), default=0)
 
 
 @dataclass(slots=True)

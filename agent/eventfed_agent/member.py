@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 from eventfed import EID, Event, EventType, Federation, StateKey
 from eventfed.spec import VoicemailStorage
@@ -16,8 +15,9 @@ from .identity import Identity
 from .injection import Injector
 from .journal import Journal
 from .liveness import Liveness
-from .mailboxes import MailboxSlots, next_news
+from .mailboxes import MailboxSlots
 from .names import PROBE_PREFIX, Filters
+from .news import SharedNews
 from .payloads import Payload, RefreshPayload, StatePayload
 from .sip import Publication, PublicationKind
 from .standing import ADVICE, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict
@@ -60,7 +60,7 @@ class Member:
         self._on_delivered = on_delivered
         self._rounds = DumpRounds(self.dumps, adapter, self)
         self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
-        self._spoken: set[str] | None = None
+        self._news = SharedNews()
         self._trouble: str | None = None
         self._duplicate_of: str | None = None
         self._caught_up = False
@@ -217,7 +217,7 @@ class Member:
             if publication.kind is PublicationKind.INITIAL:
                 # Asterisk's first word after its start; what it says of its mailboxes from now on is news.
                 self.counters.restarts += 1
-                self._spoken = set()
+                self._news.restarted()
             self._adapter.expect_restart()
             self._lost_touch("refresh")
         elif publication.kind is PublicationKind.INITIAL:
@@ -251,7 +251,9 @@ class Member:
         identity = self.identity
         assert identity is not None  # a state names its EID, so _is_own has seen to it
         if event.type is EventType.MWI:
-            event = self._with_news(identity, event)
+            if self._filters.storage is VoicemailStorage.SHARED:
+                others = self._federation.view.mailbox(event.key)
+                event = self._news.number(event, identity.last_word(event.state_key), others)
             identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time())
             identity.injector.touch(event.key)
         elif event.key.startswith(PROBE_PREFIX):
@@ -269,21 +271,6 @@ class Member:
             self._federation.publish_event(event)
         else:
             self.counters.not_cachable += 1
-
-    def _with_news(self, identity: Identity, event: Event) -> Event:
-        """Number what is news of a shared mailbox: a change, or the first word after a restart."""
-        if self._filters.storage is not VoicemailStorage.SHARED:
-            return event
-        before = identity.last_word(event.state_key)
-        first = self._spoken is not None and event.key not in self._spoken
-        if self._spoken is not None:
-            self._spoken.add(event.key)
-        if before is not None and before.counts == event.counts and not first:
-            return replace(event, news=before.news)
-        states = dict(self._federation.view.mailbox(event.key))
-        if before is not None:
-            states[identity.eid] = before
-        return replace(event, news=next_news(states))
 
     # --- evidence ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,39 @@
+"""What is news of a mailbox whose spool several servers share.
+
+All of them count the same messages, so the last one to have counted is right. But what a server says again (in a dump,
+after an injection) is older than it looks. So only a change against what that server said last is news, or its first
+word after a restart; and news is numbered, each piece higher than all that its agent knew of that mailbox.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from eventfed import EID, Event
+
+__all__ = ["SharedNews", "latest_news"]
+
+
+def latest_news(states: Mapping[EID, Event]) -> Event | None:
+    """What is true of a shared mailbox; the later time, then the higher EID, where two servers spoke at once."""
+    return max(states.values(), key=lambda event: (event.news, event.time, event.eid), default=None)
+
+
+class SharedNews:
+    """Numbers what one member says of its mailboxes."""
+
+    def __init__(self) -> None:
+        self._spoken: set[str] | None = None
+
+    def restarted(self) -> None:
+        """The member has started: its next word of each mailbox is news, whatever it is."""
+        self._spoken = set()
+
+    def number(self, event: Event, before: Event | None, others: Mapping[EID, Event]) -> Event:
+        """The event with its number: a new one if it is news, else that of what the member said `before`."""
+        first = self._spoken is not None and event.key not in self._spoken
+        if self._spoken is not None:
+            self._spoken.add(event.key)
+        if before is not None and before.counts == event.counts and not first:
+            return replace(event, news=before.news)
+        known = [other.news for other in others.values()]
+        return replace(event, news=1 + max([*known, before.news if before is not None else 0]))
