@@ -5,17 +5,22 @@ after an injection) is older than it looks. So only a change against what that s
 word after a restart; and news is numbered, each piece higher than all that its agent knew of that mailbox.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from eventfed import EID, Event
 
-__all__ = ["SharedNews", "latest_news"]
+__all__ = ["SharedNews", "latest_news", "next_news"]
 
 
 def latest_news(states: Mapping[EID, Event]) -> Event | None:
     """What is true of a shared mailbox; the later time, then the higher EID, where two servers spoke at once."""
     return max(states.values(), key=lambda event: (event.news, event.time, event.eid), default=None)
+
+
+def next_news(states: Iterable[Event]) -> int:
+    """The number of a piece of news that comes after all that these say."""
+    return 1 + max((event.news for event in states), default=0)
 
 
 class SharedNews:
@@ -35,5 +40,4 @@ class SharedNews:
             self._spoken.add(event.key)
         if before is not None and before.counts == event.counts and not first:
             return replace(event, news=before.news)
-        known = [other.news for other in others.values()]
-        return replace(event, news=1 + max([*known, before.news if before is not None else 0]))
+        return replace(event, news=next_news([*others.values(), *([before] if before is not None else [])]))
