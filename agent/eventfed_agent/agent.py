@@ -16,7 +16,7 @@ from .latencies import Latencies
 from .member import Member
 from .names import Filters
 from .nats_access import credentials, federation_settings
-from .payloads import MalformedPayload, parse_payload
+from .payloads import MalformedPayload, Payload, parse_payload
 from .sip import (
     Address,
     Bind,
@@ -93,6 +93,7 @@ class Agent:
                 )
             )
             stack.callback(self.federation.on_refresh(self._refresh_requested))
+            stack.callback(self.federation.on_event(self._event_came))
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             await stack.enter_async_context(self.user_agent)
             stack.push_async_callback(self._stop_members)
@@ -219,17 +220,22 @@ class Agent:
         member, refusal = self._member_of(request, source)
         if member is None:
             return refusal
-        response, publication = self._compositor.receive(request, member.name, self._loop.time())
+        payload: Payload | None = None
+
+        def refuse(request: Request) -> int | None:
+            nonlocal payload
+            try:
+                if request.body and request.event is not None:
+                    payload = parse_payload(request.event, request.body, time=self._wall_clock())
+            except MalformedPayload as error:
+                self.malformed_payloads += 1
+                self.journal.warn("malformed_payload", member.name, error=str(error))
+                return 400
+            return None
+
+        response, publication = self._compositor.receive(request, member.name, self._loop.time(), refuse)
         if publication is None:
             return response
-        try:
-            payload = None
-            if publication.body is not None:
-                payload = parse_payload(publication.event, publication.body, time=self._wall_clock())
-        except MalformedPayload as error:
-            self.malformed_payloads += 1
-            self.journal.warn("malformed_payload", member.name, error=str(error))
-            return Response.answer(request, 400)
         self._remember(member, publication)
         match member.received(publication, payload):
             case Verdict.ACCEPT:
@@ -275,6 +281,10 @@ class Agent:
         for member in self.members.values():
             if eid is None or member.eid == eid:
                 member.refresh("requested")
+
+    def _event_came(self, event: Event) -> None:
+        for member in self.members.values():
+            member.pass_on(event)
 
     def _delivered(self, event: Event) -> None:
         if event.time:

@@ -38,6 +38,10 @@ class DumpHost(Protocol):
 
     def dump_failed(self, outcome: AdapterOutcome) -> None: ...
 
+    def suspect_intrusion(self) -> None:
+        """It had lost the publication that carries our requests."""
+        ...
+
     def dump_ended(self, result: DumpResult, *, heard_probe: bool) -> None: ...
 
 
@@ -108,6 +112,8 @@ class DumpRounds:
         self._host.dump_ended(result, heard_probe=True)
 
     def _accepted(self, outcome: AdapterOutcome) -> bool:
+        if outcome.intrusion:
+            self._host.suspect_intrusion()
         if outcome.delivery is Delivery.ACCEPTED:
             return True
         self._host.dump_failed(outcome)

@@ -14,14 +14,20 @@ __all__ = ["Identity"]
 
 _RIVAL_CHECK = 10.0
 _RIVAL_TRIES = 3
+_RETRANSMISSIONS = 32.0
+"""For how long a server repeats a request that is not answered, in seconds (Timer F, RFC 3261 17.1.2.2)."""
 
 
 class Identity:
     """One member under one EID.
 
+    Several agents may list a server, and it answers each of them that asks. Whose it is, only what it publishes
+    tells: so nothing but that lays claim to its lease.
+
     Args:
         answers: whether something answers at the address of a rival's lease.
         on_held: called each time the lease has become ours.
+        on_free: the agent that took the member over has let go of it; it may be talking to us.
     """
 
     def __init__(
@@ -35,17 +41,23 @@ class Identity:
         answers: Callable[[str], Awaitable[bool]],
         journal: Journal,
         on_held: Callable[[], None],
+        on_free: Callable[[], None],
     ) -> None:
         self.eid = eid
         self.slots = slots
         self.injector = injector
         self.duplicate_of: str | None = None
+        self.outdated = False
+        """Whether another agent has served the member since: what this one remembers of it is worth nothing."""
         self._configuration = configuration
         self._federation = federation
         self._answers = answers
         self._journal = journal
         self._on_held = on_held
+        self._on_free = on_free
         self._claim: Claim | None = None
+        self._parted_at = float("-inf")
+        self._was_moved = False
         self._waiting: dict[StateKey, Event] = {}
         self._alive = False
         self._contested = asyncio.Event()
@@ -57,13 +69,30 @@ class Identity:
 
     @property
     def moved(self) -> bool:
-        """Whether another agent took the member over."""
-        return self._claim is not None and self._claim.state is ClaimState.LOST
+        """Whether another agent serves the member."""
+        if self._claim is None or not self._parted:
+            return False
+        lease = self._federation.view.leases.get(self.eid)
+        return (
+            lease is not None
+            and lease.uid == self._configuration.identity
+            and lease.instance != self._federation.instance
+        )
 
-    def appear(self) -> None:
-        """The member is there: lay claim to its lease if that was given back, and inject once it is held."""
-        self._alive = True
-        if self._claim is None or self._claim.state is ClaimState.RELEASED:
+    @property
+    def _parted(self) -> bool:
+        return self._claim is None or self._claim.state in (ClaimState.LOST, ClaimState.RELEASED)
+
+    def hears(self) -> bool:
+        """Whether to take in what the member publishes.
+
+        Soon after it went to another agent, what it publishes here may be a repetition from before.
+        """
+        return not self.moved or _now() >= self._parted_at + _RETRANSMISSIONS
+
+    def spoke(self) -> None:
+        """The member has published something to us: lay claim to its lease, unless that was done."""
+        if self._parted:
             self._claim = self._federation.claim(
                 self.eid,
                 uid=self._configuration.identity,
@@ -72,13 +101,19 @@ class Identity:
                 on_change=self._claim_changed,
             )
             self._claim_changed(self._claim)
+
+    def appear(self) -> None:
+        """The member is there: inject while its lease is held."""
+        self._alive = True
         self._update_gate()
 
     def disappear(self) -> None:
         """The member is away: give the lease back, which starts the grace everywhere."""
         self._alive = False
+        self.duplicate_of = None
         self.injector.close()
         if self._claim is not None:
+            self._parted_at = _now()
             self._claim.release()
 
     def publish(self, event: Event) -> None:
@@ -115,12 +150,23 @@ class Identity:
 
     async def run(self) -> None:
         """Inject, and settle contests, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.injector.run())
-            while True:
-                await self._contested.wait()
-                self._contested.clear()
-                await self._contest()
+        unlisten = self._federation.view.listen(self._look)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.injector.run())
+                while True:
+                    await self._contested.wait()
+                    self._contested.clear()
+                    await self._contest()
+        finally:
+            unlisten()
+
+    def _look(self) -> None:
+        """See whether another agent has the member now, or has it no more."""
+        before, self._was_moved = self._was_moved, self.moved
+        self.outdated = self.outdated or self._was_moved
+        if before and not self._was_moved and self._parted:
+            self._on_free()
 
     def _claim_changed(self, claim: Claim) -> None:
         if self._claim is not None and claim is not self._claim:
@@ -142,6 +188,9 @@ class Identity:
         elif claim.state is ClaimState.CONTESTED:
             self._contested.set()
         elif claim.state is ClaimState.LOST:
+            self.outdated = True
+            self._parted_at = _now()
+            self._look()
             self._journal.warn("member_moved", self._configuration.name, eid=str(self.eid))
         self._update_gate()
 
@@ -173,3 +222,7 @@ class Identity:
             if await self._answers(address):
                 return True
         return False
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

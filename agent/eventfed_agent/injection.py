@@ -7,7 +7,7 @@ So a device that changes a thousand times while a member is slow costs that memb
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from eventfed import EID, Cursor, Event, EventType, StateKey, View, neutral_device_state
@@ -35,7 +35,7 @@ class InjectionCounters:
     silent: int = 0
     refused: int = 0
     given_up: int = 0
-    intrusions: int = 0
+    events_dropped: int = 0
 
 
 class _Lane:
@@ -65,6 +65,7 @@ class Injector:
         own_word: what the member itself said last of a state.
         may_inject: whether this agent holds the member's lease at this moment.
         on_trouble: told of each injection that did not succeed.
+        on_intrusion: told of each time the member had lost a publication of ours, whether the injection succeeded then.
         on_delivered: told of each that did.
     """
 
@@ -80,6 +81,7 @@ class Injector:
         own_word: Callable[[StateKey], Event | None],
         may_inject: Callable[[], bool],
         on_trouble: Callable[[AdapterOutcome], None],
+        on_intrusion: Callable[[], None],
         on_delivered: Callable[[Event], None],
     ) -> None:
         self.slots = slots
@@ -93,6 +95,7 @@ class Injector:
         self._own_word = own_word
         self._may_inject = may_inject
         self._on_trouble = on_trouble
+        self._on_intrusion = on_intrusion
         self._on_delivered = on_delivered
         self._lanes = [_Lane() for _ in range(adapter.lanes)]
         self._cursor: Cursor = view.cursor()
@@ -101,6 +104,7 @@ class Injector:
         self._space = asyncio.Event()
         self._settled = asyncio.Event()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
+        self._events: dict[Item, Event] = {}
 
     # --- what the member tells us -----------------------------------------------------------------------------
 
@@ -112,6 +116,8 @@ class Injector:
     def close(self) -> None:
         """The member does not answer, or is not ours: keep, do not inject."""
         self._gate.clear()
+        self.counters.events_dropped += len(self._events)
+        self._events.clear()
 
     def restart(self) -> None:
         """The member may have forgotten everything: give it everything again."""
@@ -122,6 +128,15 @@ class Injector:
     def touch(self, mailbox: str) -> None:
         """The member's own counts of a mailbox changed."""
         self._put((EventType.MWI, None, mailbox))
+
+    def pass_on(self, event: Event) -> None:
+        """An event without a last value: inject it now, or never. A newer one of the same name replaces it."""
+        item = (event.type, event.eid, event.key)
+        if self._withdrawing or not self._gate.is_set() or not self._may_inject() or not self._has_space(item):
+            self.counters.events_dropped += 1
+            return
+        self._events[item] = replace(event, cachable=False)
+        self._put(item)
 
     def refilter(self, filters: Filters) -> None:
         """Other filters: withdraw what passes no longer, give what passes now."""
@@ -223,7 +238,8 @@ class Injector:
     async def _settle(
         self, lane: _Lane, item: Item, attempts: int, event: Event, outcome: AdapterOutcome, spoken: int
     ) -> None:
-        self.counters.intrusions += outcome.intrusion
+        if outcome.intrusion:
+            self._on_intrusion()
         if outcome.delivery is Delivery.ACCEPTED:
             self.counters.injected += 1
             if item[1] is None:
@@ -274,7 +290,12 @@ class Injector:
                 return None
             mailbox, counts = due
             return Event.mailbox(mailbox, counts.new, counts.old, self._federation_eid)
+        passing = self._events.pop(item, None)
         state = self._view.states.get(StateKey(kind, eid, key))
+        if passing is not None:
+            if state is not None:
+                self._put(item)  # the device has a lasting state as well, which may wait under the same item
+            return passing
         if state is None:
             return None
         if withdraw or state.tombstone or state.event is None:

@@ -39,6 +39,7 @@ class _Slot:
     """What the mailbox that is injected into holds now; None: nobody knows."""
     injected: bool = False
     answers: int = 0
+    last_attempt: float = float("-inf")
     last_injection: float = float("-inf")
     words: int = 0
     """Grows whenever the member may have changed what the slot holds."""
@@ -83,7 +84,7 @@ class MailboxSlots:
             slot.answers = 0
         elif slot.injected and counts != slot.held:
             slot.answers = slot.answers + 1 if now - slot.last_injection <= self._pause else 1
-        crossed = slot.injected and now - slot.last_injection <= _CROSSING
+        crossed = now - max(slot.last_attempt, slot.last_injection) <= _CROSSING
         slot.own, slot.held = counts, None if crossed else counts
         slot.injected = False
 
@@ -126,7 +127,8 @@ class MailboxSlots:
         slot = self._slots.get(mailbox)
         if (slot is not None and slot.held == wanted) or self.retry_at(mailbox) > now:
             return None
-        self._slots.setdefault(mailbox, _Slot()).held = None
+        slot = self._slots.setdefault(mailbox, _Slot())
+        slot.held, slot.last_attempt = None, now
         return (beside_mailbox(mailbox) if beside else mailbox), wanted
 
     def retry_at(self, mailbox: str) -> float:

@@ -13,6 +13,7 @@ from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
 from .identity import Identity
 from .injection import Injector
+from .intrusions import IntrusionWatch
 from .journal import Journal
 from .liveness import Liveness
 from .mailboxes import MailboxSlots
@@ -49,6 +50,7 @@ class Member:
         self.configuration = configuration
         self.counters = MemberCounters()
         self.identity: Identity | None = None
+        self.intrusions = IntrusionWatch(self._intruded)
         self.dumps = Dumps(sweep=timing.sweep * random.uniform(0.9, 1.1))
         self._adapter = adapter
         self._federation = federation
@@ -152,6 +154,7 @@ class Member:
                     self._set_trouble(SAYS_NOTHING)
         finally:
             self._tasks = None
+            self.intrusions.close()
             if self._restart is not None:
                 self._restart.cancel()
             if self.identity is not None:
@@ -187,6 +190,18 @@ class Member:
         """Somebody asks for everything again."""
         self._rounds.need(reason)
 
+    def pass_on(self, event: Event) -> None:
+        """Give it a device state of another server that Asterisk tells once and does not keep."""
+        identity = self.identity
+        if (
+            identity is not None
+            and event.eid != identity.eid
+            and event.type is EventType.DEVICE_STATE_CHANGE
+            and self._filters.asks_for(event.type, event.key)
+            and self._filters.subscribes(event.type, event.key)
+        ):
+            identity.injector.pass_on(event)
+
     def yield_identity(self) -> None:
         """Another server has the EID now, and this one does not answer."""
         identity, self.identity = self.identity, None
@@ -206,8 +221,12 @@ class Member:
             eid = payload.eid if isinstance(payload, RefreshPayload) else payload.event.eid
             if not self._is_own(eid):
                 return Verdict.REFUSE
-        if self.identity is not None and self.identity.moved:
-            return Verdict.SILENCE
+        if self.identity is not None:
+            if not self.identity.hears():
+                return Verdict.SILENCE
+            if self.identity.outdated:
+                self._identify(self.identity.eid)
+            self.identity.spoke()
         self._liveness.spoke()
         if publication.cseq_gap:
             self.counters.gaps += 1
@@ -276,6 +295,7 @@ class Member:
 
     def _lost_touch(self, reason: str) -> None:
         """It restarted, reloaded or lost us: ask it for everything, and give it everything."""
+        self.intrusions.explained()
         self._rounds.need(reason)
         if self._restart is None:
             # An Asterisk that starts sends an initial PUBLISH for each event package within a moment.
@@ -316,6 +336,7 @@ class Member:
             own_word=self._last_word,
             may_inject=self._may_inject,
             on_trouble=self._injection_failed,
+            on_intrusion=self.intrusions.suspect,
             on_delivered=self._on_delivered,
         )
         self.identity = Identity(
@@ -327,6 +348,7 @@ class Member:
             answers=self._registry.answers,
             journal=self._journal,
             on_held=self._held,
+            on_free=self._freed,
         )
         self._identity_task = self._tasks.create_task(self.identity.run())
         self._journal.info("member_identified", self.name, eid=str(eid))
@@ -336,7 +358,13 @@ class Member:
         self._rounds.need("identified")
 
     def _held(self) -> None:
+        self._caught_up = False
         self._rounds.need("claimed")
+
+    def _freed(self) -> None:
+        self._caught_up = False
+        # If it is us whom the member publishes to, the dump will come here.
+        self._rounds.need("freed")
 
     def _last_word(self, key: StateKey) -> Event | None:
         return self.identity.last_word(key) if self.identity is not None else None
@@ -347,12 +375,20 @@ class Member:
     def _injection_failed(self, outcome: AdapterOutcome) -> None:
         label = str(outcome.status) if outcome.status else outcome.delivery.value
         self.counters.failures[label] = self.counters.failures.get(label, 0) + 1
-        if outcome.intrusion:
-            self._journal.warn("possible_intrusion", self.name, detail="it forgot our publication without a restart")
         if outcome.delivery is Delivery.REFUSED:
             self._rounds.need("refused")
             if outcome.status in ADVICE:
                 self._set_trouble(ADVICE[outcome.status])
+
+    def _intruded(self) -> None:
+        self._journal.warn(
+            "possible_intrusion",
+            self.name,
+            detail="it lost our publication without a restart: somebody else may have used its ETag",
+            advice="let nothing but the agent send PUBLISH to it: see docs/security.md",
+        )
+        # What was forged under another server's EID ends when that server's state is given again.
+        self._give_everything()
 
     def _set_trouble(self, trouble: str) -> None:
         if self._trouble != trouble:
@@ -373,6 +409,9 @@ class Member:
 
     def dump_failed(self, outcome: AdapterOutcome) -> None:
         self._injection_failed(outcome)
+
+    def suspect_intrusion(self) -> None:
+        self.intrusions.suspect()
 
     def dump_ended(self, result: DumpResult, *, heard_probe: bool) -> None:
         self._trouble = None

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eventfed import EventType
+from eventfed.asterisk_config import RESOURCE
 from eventfed.spec import DEFAULT_EXPORT, EventSpec, EventTypeName, Injection, VoicemailStorage
 
 __all__ = ["BESIDE_CONTEXT", "PROBE_PREFIX", "EventFilter", "Filters"]
@@ -14,6 +15,9 @@ BESIDE_CONTEXT = "eventfed"
 
 PROBE_PREFIX = "Custom:eventfed-probe-"
 """Devices by which an agent marks the end of a dump; they never cross."""
+
+_OWN_ENDPOINT = f"PJSIP/{RESOURCE}"
+"""The device of our own endpoint, UNAVAILABLE on every server."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class EventFilter:
 
     def passes(self, name: str) -> bool:
         """Whether the name crosses, in either direction."""
-        if name.startswith(PROBE_PREFIX) or _is_beside(name, self.spec.type):
+        if name.startswith(PROBE_PREFIX) or name == _OWN_ENDPOINT or _is_beside(name, self.spec.type):
             return False
         if self._include and not any(pattern.search(name) for pattern in self._include):
             return False

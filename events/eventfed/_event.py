@@ -1,7 +1,7 @@
 """The event: a type, the EID of its origin, and information elements."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from ._devices import DeviceState, PresenceState
@@ -66,7 +66,7 @@ class Event:
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "elements", tuple(check_element(*element) for element in self.elements))
+        object.__setattr__(self, "elements", tuple([check_element(number, value) for number, value in self.elements]))
         key = self._find_key()
         if len(key.encode()) > MAX_NAME:
             raise MalformedEvent(f"{key!r:.40}… is longer than {MAX_NAME} bytes")
@@ -165,7 +165,12 @@ class Event:
 
     def stamped(self, *, epoch: int, sequence: int) -> Self:
         """The same event with its origin's numbers."""
-        return replace(self, epoch=epoch, sequence=sequence)
+        copy = object.__new__(type(self))  # what is in self has been checked already
+        for name in ("type", "eid", "elements", "cachable", "time", "news", "key"):
+            object.__setattr__(copy, name, getattr(self, name))
+        object.__setattr__(copy, "epoch", epoch)
+        object.__setattr__(copy, "sequence", sequence)
+        return copy
 
     def same_value(self, other: "Event") -> bool:
         """Whether both say the same of the same state and are the same news, whenever they said it."""

@@ -58,6 +58,8 @@ class Federation:
     ) -> None:
         self.subjects = subjects
         self.agent = agent
+        self.instance = secrets.token_hex(8)
+        """Tells two clients of one agent name apart, as leases do."""
         self.settings = settings
         self.counters = FederationCounters()
         """What happened so far."""
@@ -74,7 +76,7 @@ class Federation:
         )
         self._ownership = Ownership(
             agent=agent,
-            instance=secrets.token_hex(8),
+            instance=self.instance,
             subjects=subjects,
             view=self.view,
             outbox=self._outbox,
@@ -381,10 +383,9 @@ class Federation:
             if now - before > self.settings.stall:
                 self.counters.stalls += 1
                 _log.warning("this process stood still for %.1f s: its leases are checked", now - before)
-                self.view.interrupt()
                 self._departures.start_anew()
-                self._ownership.stalled()
-                self._reader.start_anew()
+                if self._ownership.stalled():
+                    self._reader.start_anew()
             before = now
             self._ownership.tick()
             self.view.forget_old_tombstones()

@@ -1,5 +1,6 @@
 """From a message of the stream to the view. Bad ones are counted, logged once per source, and dropped. No I/O."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -7,7 +8,7 @@ from ._counters import FederationCounters
 from ._eid import EID
 from ._envelope import decode_envelope
 from ._errors import EventfedError, UnsupportedEnvelope
-from ._event import Event
+from ._event import Event, StateKey
 from ._leases import decode_lease
 from ._markers import is_marker
 from ._ownership import Ownership
@@ -38,29 +39,38 @@ class Intake:
         """A message of the stream."""
         self._counters.received += 1
         try:
-            match self._subjects.parse(subject):
-                case StateSubject(_, key):
-                    event = None if is_marker(body, headers) else decode_envelope(body)
-                    if event is None:
-                        self._view.put_marker(key, sequence)
-                    elif event.key != key.key or event.eid != key.eid or event.type is not key.type:
-                        raise Mismatch(f"the envelope is of {event.type.token} {event.key!r:.80} of {event.eid}")
-                    else:
-                        self._view.put_state(key, event, sequence)
-                    self._ownership.state_read(key, event, sequence)
-                case MemberSubject(_, eid):
-                    if is_marker(body, headers):
-                        self._view.put_lease_marker(eid, sequence)
-                    else:
-                        lease = decode_lease(body)
-                        if lease.eid != eid:
-                            raise Mismatch(f"the lease is of {lease.eid}")
-                        self._view.put_lease(lease, sequence)
-                    self._ownership.leases_changed(eid)
-                case _:
-                    raise Mismatch("the stream holds neither events nor requests")
+            key = self._subjects.state_key(subject)
+            if key is not None:
+                self._state(key, body, headers, sequence)
+            else:
+                self._lease(subject, body, headers, sequence)
         except EventfedError as error:
             self._complain(subject, error)
+            self._unreadable(subject, error, sequence)
+
+    def _state(self, key: StateKey, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
+        if headers is not None and is_marker(body, headers):
+            self._view.put_marker(key, sequence)
+            self._ownership.state_read(key, None, sequence)
+            return
+        event = self._ownership.echo(key, body) or decode_envelope(body)
+        if event.key != key.key or event.eid != key.eid or event.type is not key.type:
+            raise Mismatch(f"the envelope is of {event.type.token} {event.key!r:.80} of {event.eid}")
+        self._view.put_state(key, event, sequence)
+        self._ownership.state_read(key, event, sequence)
+
+    def _lease(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
+        parsed = self._subjects.parse(subject)
+        if not isinstance(parsed, MemberSubject):
+            raise Mismatch("the stream holds neither events nor requests")
+        if is_marker(body, headers):
+            self._view.put_lease_marker(parsed.eid, sequence)
+        else:
+            lease = decode_lease(body)
+            if lease.eid != parsed.eid:
+                raise Mismatch(f"the lease is of {lease.eid}")
+            self._view.put_lease(lease, sequence)
+        self._ownership.leases_changed(parsed.eid)
 
     def event(self, subject: str, body: bytes) -> Event | None:
         """A message without a last value; None for a bad one."""
@@ -85,6 +95,20 @@ class Intake:
         except EventfedError as error:
             self._complain(subject, error)
         return None
+
+    def _unreadable(self, subject: str, error: EventfedError, sequence: int) -> None:
+        """The stream keeps one message a subject, so this one has taken the place of a value: its owner must know."""
+        with contextlib.suppress(EventfedError):
+            match self._subjects.parse(subject):
+                case StateSubject(_, key):
+                    self._view.put_unreadable(key, sequence)
+                    self._ownership.state_read(key, None, sequence)
+                case MemberSubject(_, eid):
+                    if isinstance(error, UnsupportedEnvelope):
+                        self._view.put_later_lease(eid, sequence)
+                    else:
+                        self._view.put_lease_marker(eid, sequence)
+                    self._ownership.leases_changed(eid)
 
     def _complain(self, subject: str, error: EventfedError) -> None:
         if isinstance(error, UnsupportedEnvelope):

@@ -99,8 +99,6 @@ class Outbox:
     def put(self, publication: Publication) -> None:
         """Publish soon; what waited under the same subject is dropped."""
         queue = self._urgent if publication.urgent else self._waiting
-        if publication.subject in queue:
-            self.counters.coalesced += 1
         queue[publication.subject] = publication
         self.on_put()
 

@@ -26,7 +26,7 @@ _log = logging.getLogger("eventfed.federation")
 class OwnState:
     """One state that this client owns: its last value, or the wish that there be none."""
 
-    __slots__ = ("_changed", "_home", "corrected_at", "event", "key", "sequence", "settled", "stamp", "subject")
+    __slots__ = ("_changed", "_home", "body", "corrected_at", "event", "key", "sent", "sequence", "settled", "subject")
 
     urgent = False
 
@@ -34,7 +34,8 @@ class OwnState:
         self.key = key
         self.subject = subject
         self.event: Event | None = None
-        self.stamp = (0, 0)
+        self.sent: Event | None = None
+        self.body = b""
         self.settled = False
         self.sequence = 0
         self.corrected_at = float("-inf")
@@ -42,6 +43,8 @@ class OwnState:
         self._changed = False
 
     def set(self, event: Event | None) -> None:
+        if self._changed:
+            self._home.counters.coalesced += 1
         self.event = event
         self._changed = True
 
@@ -58,15 +61,14 @@ class OwnState:
                 home.settle(self)
                 return None
             return Message(b"", marker_headers(home.settings.tombstone_ttl, expected))
-        self.stamp = (epoch, home.next_sequence())
-        body = encode_envelope(self.event.stamped(epoch=epoch, sequence=self.stamp[1]))
-        if len(body) > MAX_ENVELOPE:
+        self.sent = self.event.stamped(epoch=epoch, sequence=home.next_sequence())
+        self.body = encode_envelope(self.sent)
+        if len(self.body) > MAX_ENVELOPE:
             home.counters.oversized += 1
-            _log.error("%s: an envelope of %d bytes is too large, the value is dropped", self.subject, len(body))
+            _log.error("%s: an envelope of %d bytes is too large, the value is dropped", self.subject, len(self.body))
             home.drop(self)
             return None
-        ttl = home.ttl(self.key.type)
-        return Message(body, None if ttl is None else ttl_header(ttl))
+        return Message(self.body, home.ttl_header(self.key.type))
 
     def stored(self, sequence: int) -> None:
         self.sequence = sequence
@@ -124,6 +126,9 @@ class Ownership:
         self._corrections: dict[StateKey, OwnState] = {}
         self._renewals: deque[OwnState] = deque()
         self._renewal_debt = 0.0
+        self._ttl_headers = {
+            kind: ttl_header(ttl) if (ttl := self.ttl(kind)) is not None else None for kind in EventType
+        }
 
     # What the user wants
 
@@ -186,10 +191,15 @@ class Ownership:
         self.connected = False
         self.outbox.give_up_all()
 
-    def stalled(self) -> None:
-        """This process stood still for so long that another may have taken what it holds."""
-        for claim in list(self.claims.values()):
+    def stalled(self) -> bool:
+        """This process stood still for so long that another may have taken what it holds. Returns whether there is
+        anything to lose; then what was read before is not to be trusted."""
+        claims = [claim for claim in self.claims.values() if claim.state is ClaimState.HELD]
+        if claims:
+            self.view.interrupt()
+        for claim in claims:
             claim.stalled()
+        return bool(claims)
 
     def replay_began(self, reset: bool) -> None:
         """A replay begins; with `reset`, of another stream, into which everything has to be published again."""
@@ -230,8 +240,19 @@ class Ownership:
         if own is None or not own.settled or sequence <= own.sequence:
             return
         own.sequence = sequence
-        if (event is None) != (own.event is None) or (event is not None and (event.epoch, event.sequence) != own.stamp):
+        sent = own.sent
+        if event is None or own.event is None or sent is None:
+            wrong = (event is None) != (own.event is None)
+        else:
+            wrong = event.epoch != sent.epoch or event.sequence != sent.sequence
+        if wrong:
             self._correct(own)
+
+    def echo(self, key: StateKey, body: bytes) -> Event | None:
+        """The event in `body` if it is what we sent last: no need to decode it again."""
+        states = self._states.get(key.eid)
+        own = states.get(key) if states is not None else None
+        return own.sent if own is not None and own.body == body else None
 
     def tick(self) -> None:
         """Once every `FederationSettings.tick`: renewals, corrections that had to wait, leases."""
@@ -268,12 +289,15 @@ class Ownership:
         keep = kind is EventType.MWI and self.settings.mailboxes is MailboxDeparture.KEEP
         return None if keep else self.settings.state_ttl
 
+    def ttl_header(self, kind: EventType) -> dict[str, str] | None:
+        return self._ttl_headers[kind]
+
     def all_stored(self, eid: EID) -> bool:
         return eid not in self._unsettled
 
     def claim_confirmed(self, claim: Claim) -> None:
         for own in self._states.get(claim.eid, {}).values():
-            if own.settled and own.event is not None and own.stamp[0] != claim.epoch:
+            if own.settled and own.sent is not None and own.sent.epoch != claim.epoch:
                 self._unsettle(own)
         self._resume(claim.eid)
 

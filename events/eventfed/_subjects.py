@@ -26,6 +26,7 @@ __all__ = [
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f.*>%]")
+_PLAIN = re.compile(r"[!-$&-)+\-/-=?-~]+")
 _TYPES = {kind.token: kind for kind in EventType}
 
 
@@ -61,6 +62,8 @@ def unquote_key(token: str) -> str:
     Raises:
         MalformedSubject: for a token that `quote_key` does not make; each name has one writing.
     """
+    if "%" not in token and 0 < len(token) <= MAX_NAME // 4 and _PLAIN.fullmatch(token):
+        return token  # no name of so few characters is too long, or written otherwise
     try:
         name = unquote_to_bytes(token).decode()
         if quote_key(name) == token:
@@ -126,6 +129,7 @@ class Subjects:
         self.site = check_token("site", site)
         self.prefix = check_token("subject prefix", prefix)
         self._root = f"{prefix}.{federation}.{site}"
+        self._states = f"{self._root}.state."
         self._any_site = f"{prefix}.{federation}."
 
     @property
@@ -162,6 +166,24 @@ class Subjects:
 
     def refresh(self, eid: EID | None = None) -> str:
         return f"{self._root}.refresh.{eid.hex}" if eid else f"{self._root}.refresh"
+
+    def state_key(self, subject: str) -> StateKey | None:
+        """The state that a subject of our site names; None for any other subject.
+
+        Raises:
+            MalformedSubject: for one of a state that `state` does not make.
+        """
+        if not subject.startswith(self._states):
+            return None
+        kind, _, rest = subject[len(self._states) :].partition(".")
+        eid, _, key = rest.partition(".")
+        event_type = _TYPES.get(kind)
+        if event_type is None or not event_type.has_state:
+            raise MalformedSubject(f"{subject!r:.200}: no state is of such a type")
+        try:
+            return StateKey(event_type, _eid(eid), unquote_key(key))
+        except MalformedEntityID as error:
+            raise MalformedSubject(f"{subject!r:.200}: {error}") from None
 
     def parse(self, subject: str) -> Subject:
         """What a subject of this federation, at any site, names.

@@ -102,7 +102,10 @@ class View:
         self._listeners: list[Callable[[], None]] = []
         self._notifying = False
         self._owners: dict[EID, _Owner] = {}
-        self._values: dict[EventType, dict[str, dict[EID, Event]]] = {kind: {} for kind in EventType if kind.has_state}
+        # Nearly every name is of one server only, and a dict for each of them would be most of the memory.
+        self._values: dict[EventType, dict[str, Event | dict[EID, Event]]] = {
+            kind: {} for kind in EventType if kind.has_state
+        }
         self._lease_sequences: dict[EID, int] = {}
         self._lease_replays: dict[EID, int] = {}
         self._replay = 0
@@ -145,11 +148,11 @@ class View:
 
     def mailbox(self, name: str) -> Mapping[EID, Event]:
         """What each server says of one mailbox (``1001@default``); tombstones left out."""
-        return self._values[EventType.MWI].get(name, _NOBODY)
+        return self._by_server(EventType.MWI, name)
 
     def device(self, name: str) -> Mapping[EID, Event]:
         """What each server says of one device (``PJSIP/1001``); tombstones left out."""
-        return self._values[EventType.DEVICE_STATE_CHANGE].get(name, _NOBODY)
+        return self._by_server(EventType.DEVICE_STATE_CHANGE, name)
 
     def highest_epoch(self, eid: EID) -> int:
         """The highest epoch seen of a server, in leases and states; 0 for none."""
@@ -232,14 +235,28 @@ class View:
         before = state.event
         state.event = event
         names = self._values[key.type]
-        servers = names.get(key.key)
-        if servers is None:
-            servers = names[key.key] = {}
-        servers[key.eid] = event
+        there = names.get(key.key)
+        if there is None or there is before:
+            names[key.key] = event
+        elif isinstance(there, Event):
+            names[key.key] = {there.eid: there, key.eid: event}
+        else:
+            there[key.eid] = event
         if before is None or state.tombstone or not before.same_value(event) or before.news != event.news:
             state.tombstone = False
             self._change(key, state)
         return True
+
+    def put_unreadable(self, key: StateKey, stream_sequence: int) -> None:
+        """Something that nobody can read stands on a state's subject: the last value stays until its owner corrects it."""
+        state = self._states.get(key)
+        if state is not None:
+            state.stream_sequence = stream_sequence
+            state.on_stream = True
+            state.replay = self._replay
+            owner = self._owners[key.eid]
+            owner.open[key] = None
+            owner.changes += 1
 
     def put_marker(self, key: StateKey, stream_sequence: int) -> None:
         """A marker was read: its owner took the state back, a deputy buried it, or its TTL has ended."""
@@ -274,6 +291,11 @@ class View:
         if self.synced:
             self._sweep(eid)
 
+    def put_later_lease(self, eid: EID, stream_sequence: int) -> None:
+        """A lease of a later version was read: somebody serves the member, so a lease that is known stays."""
+        self._lease_sequences[eid] = stream_sequence
+        self._lease_replays[eid] = self._replay
+
     def put_lease_marker(self, eid: EID, stream_sequence: int) -> None:
         """The end of a lease was read: released, or lapsed."""
         self._lease_sequences[eid] = stream_sequence
@@ -301,6 +323,10 @@ class View:
                 if not owner.keys and key.eid not in self._leases:
                     del self._owners[key.eid]
 
+    def _by_server(self, kind: EventType, name: str) -> Mapping[EID, Event]:
+        there = self._values[kind].get(name, _NOBODY)
+        return {there.eid: there} if isinstance(there, Event) else there
+
     def _sweep(self, eid: EID) -> None:
         if self.is_complete(eid):
             for key in self.open_keys(eid):
@@ -313,11 +339,11 @@ class View:
             return
         state.tombstone = True
         names = self._values[key.type]
-        servers = names.get(key.key)
-        if servers is not None:
-            servers.pop(key.eid, None)
-            if not servers:
-                del names[key.key]
+        there = names.get(key.key)
+        if isinstance(there, dict):
+            there.pop(key.eid, None)
+        if not there or there is state.event:
+            names.pop(key.key, None)
         self._change(key, state)
         self._graves.append((self._clock() + self._tombstone_ttl, key, state.revision))
 

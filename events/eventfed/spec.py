@@ -6,7 +6,7 @@ in an agent's TOML file. Needs pydantic, so `eventfed` itself does not import it
 
 import enum
 import re
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -24,6 +24,7 @@ __all__ = [
     "Spec",
     "VoicemailStorage",
     "check_events",
+    "refused_unless",
 ]
 
 DEFAULT_EXPORT = r"^(PJSIP|SIP|IAX2|DAHDI|Custom|Confbridge|Agent)[:/]"
@@ -43,12 +44,31 @@ Pattern = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_co
 """A regular expression that is searched for in a name; write ``^`` and ``$`` to bind it to its ends."""
 
 
+def refused_unless(*rules: tuple[str, str]) -> dict[str, Any]:
+    """Rules for the API server, as (CEL expression, message) pairs: the same that the validators below check.
+
+    For ``json_schema_extra``; the message is what ``kubectl apply`` answers when the expression is false.
+    """
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+def _undefaulted(schema: dict[str, Any]) -> None:
+    """Where "absent" and "the default" differ, the API server must not fill the field in."""
+    schema.pop("default", None)
+
+
 class Spec(BaseModel):
     """Base of all models: unknown fields are errors, both writings of a name are read."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_enum_values=False
     )
+
+
+_MWI_NEEDS_STORAGE = "mwi needs voicemailStorage: Separate (each server keeps its own messages) or Shared (one spool)"
+_BESIDE_NEEDS_SEPARATE = "injection: Beside needs voicemailStorage: Separate; with Shared use InPlace"
+_FOR_MWI_ALONE = "voicemailStorage and injection belong to mwi alone: remove them here"
+_TOMBSTONES_TOO_SHORT = "tombstoneTTL must be at least gracePeriod: a longer one reaches whoever was away meanwhile"
 
 
 class EventTypeName(enum.StrEnum):
@@ -74,6 +94,18 @@ class Injection(enum.StrEnum):
 
 class EventSpec(Spec):
     """One event type that crosses between the servers."""
+
+    model_config = ConfigDict(
+        json_schema_extra=refused_unless(
+            ("self.type != 'mwi' || has(self.voicemailStorage)", _MWI_NEEDS_STORAGE),
+            ("self.type == 'mwi' || (!has(self.voicemailStorage) && !has(self.injection))", _FOR_MWI_ALONE),
+            (
+                "!has(self.injection) || self.injection != 'Beside' || !has(self.voicemailStorage)"
+                " || self.voicemailStorage == 'Separate'",
+                _BESIDE_NEEDS_SEPARATE,
+            ),
+        )
+    )
 
     type: Annotated[EventTypeName, Field(description="Event type: mwi (voicemail lamps) or device_state (presence).")]
     publish: Annotated[bool, Field(description="Whether the members' own states are published.")] = True
@@ -101,7 +133,9 @@ class EventSpec(Spec):
         Injection,
         Field(
             description="With mwi. InPlace: into the mailbox itself, no change to phones. Beside: the others' sum "
-            "goes into <box>@eventfed, which phones list as well (mailboxes=1001@default,1001@eventfed)."
+            "goes into <box>@eventfed, which phones list as well (mailboxes=1001@default,1001@eventfed). "
+            "Absent: InPlace.",
+            json_schema_extra=_undefaulted,
         ),
     ] = Injection.IN_PLACE
 
@@ -109,13 +143,11 @@ class EventSpec(Spec):
     def _fits_its_type(self) -> Self:
         if self.type is EventTypeName.MWI:
             if self.voicemail_storage is None:
-                raise ValueError(
-                    "mwi needs voicemailStorage: Separate (each server keeps its own messages) or Shared (one spool)"
-                )
+                raise ValueError(_MWI_NEEDS_STORAGE)
             if self.injection is Injection.BESIDE and self.voicemail_storage is VoicemailStorage.SHARED:
-                raise ValueError("injection: Beside needs voicemailStorage: Separate; with Shared use InPlace")
+                raise ValueError(_BESIDE_NEEDS_SEPARATE)
         elif self.voicemail_storage is not None or "injection" in self.model_fields_set:
-            raise ValueError("voicemailStorage and injection belong to mwi alone: remove them here")
+            raise ValueError(_FOR_MWI_ALONE)
         return self
 
 
@@ -126,6 +158,10 @@ class MailboxesOfDeparted(enum.StrEnum):
 
 class DepartureSpec(Spec):
     """What becomes of the states of a server that has gone. Times are in seconds."""
+
+    model_config = ConfigDict(
+        json_schema_extra=refused_unless(("self.tombstoneTTL >= self.gracePeriod", _TOMBSTONES_TOO_SHORT))
+    )
 
     grace_period: Annotated[
         float, Field(ge=1, le=86_400, description="How long a server may be away before its states are withdrawn, s.")
@@ -140,6 +176,12 @@ class DepartureSpec(Spec):
     mailbox_grace_period: Annotated[
         float, Field(ge=1, le=30 * 86_400, description="With Remove: how long its mailboxes are kept, s.")
     ] = 3_600.0
+
+    @model_validator(mode="after")
+    def _outlasts_the_grace(self) -> Self:
+        if self.tombstone_ttl < self.grace_period:
+            raise ValueError(_TOMBSTONES_TOO_SHORT)
+        return self
 
 
 def check_events(events: tuple[EventSpec, ...]) -> tuple[EventSpec, ...]:

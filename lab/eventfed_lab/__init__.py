@@ -4,7 +4,7 @@ from ._addresses import Allotment, allot
 from ._agents import SHORT_TIMES, AgentProcess
 from ._ami import AmiClient, AmiEvents, AmiMessage, AmiParser
 from ._configuration import AsteriskConfiguration
-from ._errors import AmiError, AmiProtocolError, AsteriskUnavailable, LabError, NatsUnavailable
+from ._errors import AmiConnectionLost, AmiError, AmiProtocolError, AsteriskUnavailable, LabError, NatsUnavailable
 from ._nats import NatsServer, nats_server_binary
 from ._pbx import Pbx
 from ._phone import Call, Notification, Phone, Subscription
@@ -13,12 +13,14 @@ from ._server import MailboxCounts, QueueMember, Server, VoicemailMethod, hint_t
 from ._servers import AsteriskServer
 from ._simulated import SimulatedServer
 from ._spool import VoicemailSpool
+from ._truth import Truth
 
 __all__ = [
     "SHORT_TIMES",
     "AgentProcess",
     "Allotment",
     "AmiClient",
+    "AmiConnectionLost",
     "AmiError",
     "AmiEvents",
     "AmiMessage",
@@ -40,6 +42,7 @@ __all__ = [
     "Server",
     "SimulatedServer",
     "Subscription",
+    "Truth",
     "VoicemailMethod",
     "VoicemailSpool",
     "allot",

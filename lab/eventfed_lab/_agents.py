@@ -10,9 +10,9 @@ import time
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from eventfed_agent.asterisk_config import pjsip_snippet
+from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER, pjsip_snippet
 
 from ._addresses import Allotment, allot
 from ._errors import LabError
@@ -50,6 +50,8 @@ class AgentProcess:
         sections: Mapping[str, Mapping[str, object]] | None = None,
         host: str | None = None,
         token: str | None = None,
+        device_filter: str = DEFAULT_DEVICE_FILTER,
+        transport: Literal["udp", "tcp"] = "udp",
     ) -> None:
         self.name = name
         self.nats = [nats] if isinstance(nats, str) else list(nats)
@@ -57,6 +59,8 @@ class AgentProcess:
         self.members = list(members)
         self.events = list(events)
         self.sections = {**SHORT_TIMES, **(sections or {})}
+        self.device_filter = device_filter
+        self.transport: Literal["udp", "tcp"] = transport
         self.token = token or secrets.token_hex(16)
         self._allotment: Allotment = allot(host)
         self._folder = Path(tempfile.mkdtemp(prefix="eventfed-agent-"))
@@ -79,7 +83,13 @@ class AgentProcess:
     @property
     def snippet(self) -> str:
         """The lines for the members' ``pjsip.conf``."""
-        return pjsip_snippet(agent_host=self.host, agent_port=self.sip_port, transport="udp", token=self.token)
+        return pjsip_snippet(
+            agent_host=self.host,
+            agent_port=self.sip_port,
+            transport=self.transport,
+            token=self.token,
+            device_filter=self.device_filter,
+        )
 
     @property
     def process(self) -> ChildProcess:
@@ -174,7 +184,12 @@ class AgentProcess:
         lines = [line for name, section in sections.items() for line in _table(f"[{name}]", section)]
         for member in self.members:
             if not isinstance(member, Mapping):
-                member = {"name": member.name, "host": member.host, "port": member.sip_port}
+                member = {
+                    "name": member.name,
+                    "host": member.host,
+                    "port": member.sip_port,
+                    "transport": self.transport,
+                }
             lines += _table("[[members]]", member)
         for event in self.events:
             lines += _table("[[events]]", event)
@@ -203,7 +218,7 @@ class AgentProcess:
         members: list[dict[str, Any]] = json.loads(await self.get("/members"))
         return members
 
-    async def metric(self, name: str, **labels: str) -> float:
+    async def metric(self, name: str, /, **labels: str) -> float:
         """The sum of all samples of a metric that carry these labels."""
         total = 0.0
         for line in (await self.get("/metrics")).splitlines():

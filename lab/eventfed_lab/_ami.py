@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from ._errors import AmiError, AmiProtocolError
+from ._errors import AmiConnectionLost, AmiError, AmiProtocolError
 
 __all__ = ["AmiClient", "AmiEvents", "AmiMessage", "AmiParser"]
 
@@ -112,12 +112,12 @@ class AmiEvents:
 
         Raises:
             TimeoutError: none in `within` seconds.
-            AmiError: the connection is gone.
+            AmiConnectionLost: it is gone.
         """
         async with asyncio.timeout(within):
             while not self._waiting:
                 if self._closed is not None:
-                    raise AmiError(self._closed)
+                    raise AmiConnectionLost(self._closed)
                 self._arrived.clear()
                 await self._arrived.wait()
         return self._waiting.popleft()
@@ -165,7 +165,7 @@ class AmiClient(asyncio.Protocol):
         """Connect and log in.
 
         Raises:
-            AmiError: refused, or not answered within `within` seconds.
+            AmiError: refused; AmiConnectionLost: no AMI there, or no answer within `within` seconds.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -177,7 +177,7 @@ class AmiClient(asyncio.Protocol):
                     client.abort()
                     raise
         except (OSError, TimeoutError) as error:
-            raise AmiError(f"no AMI at {host} port {port}: {error or 'no answer'}") from error
+            raise AmiConnectionLost(f"no AMI at {host} port {port}: {error or 'no answer'}") from error
         return client
 
     @property
@@ -188,7 +188,7 @@ class AmiClient(asyncio.Protocol):
         """Return once the server has sent FullyBooted (main/manager.c sends it at login if it already is).
 
         Raises:
-            AmiError: the connection went first.
+            AmiConnectionLost: it went first.
         """
         booted = asyncio.ensure_future(self._booted.wait())
         try:
@@ -196,13 +196,13 @@ class AmiClient(asyncio.Protocol):
         finally:
             booted.cancel()
         if not self._booted.is_set():
-            raise AmiError(self._reason)
+            raise AmiConnectionLost(self._reason)
 
     async def action(self, name: str, /, **headers: str | Iterable[str]) -> AmiMessage:
         """Send an action and return its response; a header with several values is sent as often.
 
         Raises:
-            AmiError: the response is an error, or the connection is gone.
+            AmiError: the response is an error; AmiConnectionLost.
         """
         answer = self._send(name, headers)
         return _checked(name, await answer)
@@ -295,7 +295,7 @@ class AmiClient(asyncio.Protocol):
         self, name: str, headers: Mapping[str, str | Iterable[str]], identifier: str | None = None
     ) -> asyncio.Future[AmiMessage]:
         if self._transport is None:
-            raise AmiError(self._reason)
+            raise AmiConnectionLost(self._reason)
         identifier = identifier or self._identifier()
         lines = [f"Action: {name}", f"ActionID: {identifier}"]
         for key, values in headers.items():
@@ -347,11 +347,11 @@ class AmiClient(asyncio.Protocol):
             self._reason = f"the AMI connection is gone: {error or 'closed'}"
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(AmiError(self._reason))
+                answer.set_exception(AmiConnectionLost(self._reason))
                 answer.exception()  # whoever has given up waiting shall cause no warning
         for _, done in self._lists.values():
             if not done.done():
-                done.set_exception(AmiError(self._reason))
+                done.set_exception(AmiConnectionLost(self._reason))
                 done.exception()
         for listener in self._listeners:
             listener._close(self._reason)

@@ -19,7 +19,7 @@ class AsteriskConfiguration:
     """What one server is set up with. Change it by ``dataclasses.replace``; it takes effect at the next start."""
 
     pjsip_snippet: str = ""
-    """eventfed's own part of ``pjsip.conf``, as ``eventfed_agent.asterisk_config.pjsip_snippet`` writes it."""
+    """eventfed's own part of ``pjsip.conf``, as ``eventfed.asterisk_config.pjsip_snippet`` writes it."""
     pjsip_extra: str = ""
     """More sections for ``pjsip.conf``."""
     phones: Mapping[str, str] = field(default_factory=lambda: {"1001": "1001@default", "1002": "1002@default"})

@@ -2,7 +2,7 @@
 
 from eventfed import EventfedError
 
-__all__ = ["AmiError", "AmiProtocolError", "AsteriskUnavailable", "LabError", "NatsUnavailable"]
+__all__ = ["AmiConnectionLost", "AmiError", "AmiProtocolError", "AsteriskUnavailable", "LabError", "NatsUnavailable"]
 
 
 class LabError(EventfedError):
@@ -18,7 +18,11 @@ class NatsUnavailable(LabError):
 
 
 class AmiError(LabError):
-    """The AMI answered ``Response: Error``, or its connection is gone."""
+    """The AMI answered ``Response: Error``, or something that is no answer."""
+
+
+class AmiConnectionLost(AmiError):
+    """There is no AMI, or no longer."""
 
 
 class AmiProtocolError(AmiError):

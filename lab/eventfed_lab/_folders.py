@@ -1,4 +1,4 @@
-"""Directories of servers inside an Asterisk root."""
+"""Directories of servers, which no crash leaves behind for long."""
 
 import contextlib
 import fcntl
@@ -9,17 +9,16 @@ import uuid
 from pathlib import Path
 from typing import IO
 
-from ._rootfs import AsteriskRoot
-
-__all__ = ["claim_folder"]
+__all__ = ["claim_folder", "release_folder"]
 
 
-def claim_folder(root: AsteriskRoot) -> tuple[Path, IO[bytes]]:
-    """A new directory inside the root, locked as long as we live; those whose owner has gone are removed."""
-    if root.path == Path("/"):
-        parent = Path(tempfile.gettempdir(), f"eventfed-asterisk-{os.getuid()}")
-    else:
-        parent = root.path / "lab"
+def claim_folder(kind: str, *, inside: Path = Path("/")) -> tuple[Path, IO[bytes]]:
+    """A new directory for a server, with the lock that holds it; those whose owner has gone are removed.
+
+    It is in ``/lab`` of the root `inside`, or among the machine's temporary files where that is ``/``.
+    """
+    shared = Path(tempfile.gettempdir(), f"{kind}-{os.getuid()}")
+    parent = shared if inside == Path("/") else inside / "lab"
     parent.mkdir(mode=0o755, exist_ok=True)
     folder = parent / uuid.uuid4().hex[:12]
     beside = parent / f"{folder.name}.lock"
@@ -34,3 +33,10 @@ def claim_folder(root: AsteriskRoot) -> tuple[Path, IO[bytes]]:
         fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         folder.mkdir()
     return folder, claim
+
+
+def release_folder(folder: Path, claim: IO[bytes]) -> None:
+    """Remove it; harmless if it has been."""
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(claim.name).unlink(missing_ok=True)
+    claim.close()

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Self
 
 from ._addresses import Allotment, allot
 from ._errors import LabError, NatsUnavailable
+from ._folders import claim_folder, release_folder
 from ._process import ChildProcess
 
 __all__ = ["NatsServer", "nats_server_binary"]
@@ -55,7 +55,7 @@ class NatsServer:
     ) -> None:
         self._binary = nats_server_binary()
         self._allotment: Allotment = allot(host)
-        self._folder = Path(tempfile.mkdtemp(prefix="eventfed-nats-"))
+        self._folder, self._lock = claim_folder("eventfed-nats")
         self.host = host
         self.port = self._allotment.ports[0]
         self.name = name
@@ -144,7 +144,7 @@ class NatsServer:
     async def close(self) -> None:
         """End it and remove what it wrote (a `store` that was given stays)."""
         self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        release_folder(self._folder, self._lock)
         self._allotment.release()
 
     async def __aenter__(self) -> Self:

@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Self
+from typing import Literal, Self
 
 from eventfed import DeviceState
+from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER
 
+from ._addresses import allot
 from ._agents import MWI_AND_DEVICES, AgentProcess
 from ._configuration import AsteriskConfiguration
 from ._nats import NatsServer
@@ -30,7 +32,10 @@ class Pbx:
         events: the ``[[events]]`` of the agents.
         sections: more sections for the agents' files.
         one_agent: one agent serves all of them.
-        ipv6: agents and nats-server listen on ::1; servers are reached there too.
+        shared_spool: all servers keep their voicemail in one spool, as behind NFS.
+        device_filter: which devices the servers publish.
+        ipv6: servers, agents and nats-server are on ::1, with ports of their own.
+        transport: of SIP between servers and agents, both ways.
     """
 
     def __init__(
@@ -43,10 +48,14 @@ class Pbx:
         events: Sequence[Mapping[str, object]] = MWI_AND_DEVICES,
         sections: Mapping[str, Mapping[str, object]] | None = None,
         one_agent: bool = False,
+        shared_spool: bool = False,
+        ipv6: bool = False,
+        transport: Literal["udp", "tcp"] = "udp",
+        device_filter: str = DEFAULT_DEVICE_FILTER,
     ) -> None:
         self.root = root
         self.names = list(names)
-        self.nats = NatsServer()
+        self.nats = NatsServer(host="::1") if ipv6 else NatsServer()
         self.servers: dict[str, AsteriskServer | SimulatedServer] = {}
         self.agents: dict[str, AgentProcess] = {}
         self._configuration = configuration or AsteriskConfiguration()
@@ -54,6 +63,10 @@ class Pbx:
         self._events = events
         self._sections = sections
         self._one_agent = one_agent
+        self._shared_spool = shared_spool
+        self._host = "::1" if ipv6 else None
+        self._transport: Literal["udp", "tcp"] = transport
+        self._device_filter = device_filter
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -86,9 +99,12 @@ class Pbx:
                 self.nats.url,
                 events=self._events,
                 sections=self._sections,
+                device_filter=self._device_filter,
+                host=self._host,
+                transport=self._transport,
             )
             stack.push_async_callback(agent.close)
-        server = self._make(name, agent)
+        server = self._make(name, agent, stack)
         stack.push_async_callback(server.close)
         agent.members.append(server)
         self.servers[name] = server
@@ -96,12 +112,18 @@ class Pbx:
         if name not in self.names:
             self.names.append(name)
 
-    def _make(self, name: str, agent: AgentProcess) -> AsteriskServer | SimulatedServer:
+    def _make(self, name: str, agent: AgentProcess, stack: AsyncExitStack) -> AsteriskServer | SimulatedServer:
         configuration = self._configurations.get(name, self._configuration)
+        address = stack.enter_context(allot(self._host))
         if self.root is None:
             place = (agent.host, agent.sip_port)
-            return SimulatedServer(name, agent=place, tokens=(agent.token,), configuration=configuration)
-        return AsteriskServer(self.root, name, configuration=replace(configuration, pjsip_snippet=agent.snippet))
+            return SimulatedServer(
+                name, agent=place, tokens=(agent.token,), configuration=configuration, address=address
+            )
+        configuration = replace(configuration, pjsip_snippet=agent.snippet)
+        first = next(iter(self.servers.values()), None)
+        shared = first.spool.folder if self._shared_spool and isinstance(first, AsteriskServer) else None
+        return AsteriskServer(self.root, name, configuration=configuration, address=address, spool=shared)
 
     def __getitem__(self, name: str) -> AsteriskServer | SimulatedServer:
         return self.servers[name]
@@ -113,6 +135,22 @@ class Pbx:
             for name in names:
                 tasks.create_task(self.agents[name].wait_members("synced", self.servers[name].name, within=within))
         return time.monotonic()
+
+    async def mend(self) -> None:
+        """Resume and start whatever hangs or has ended, and wait until all members are synced."""
+        if self.nats.running:
+            self.nats.resume()
+        await self.nats.start()
+        for agent in set(self.agents.values()):
+            if agent.running:
+                agent.resume()
+            else:
+                await agent.start()
+        for server in self.servers.values():
+            if not server.running:
+                await server.start()
+            server.resume()
+        await self.wait_synced()
 
     async def wait_device(
         self, device: str, state: DeviceState, *, on: Iterable[str] | None = None, within: float = 10.0

@@ -82,8 +82,10 @@ class ChildProcess:
                 os.killpg(self.pid, number)
 
     def hang(self) -> None:
-        """Stop it where it stands (SIGSTOP): sockets stay open, nothing answers."""
+        """Stop it where it stands (SIGSTOP): sockets stay open, nothing answers. Returns when all threads stand."""
         self.signal(signal.SIGSTOP)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""

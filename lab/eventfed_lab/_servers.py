@@ -16,8 +16,8 @@ from eventfed import EID, DeviceState
 from ._addresses import Allotment, allot
 from ._ami import AmiClient, AmiMessage
 from ._configuration import AMI_SECRET, AMI_USER, AsteriskConfiguration, configuration_files, last_state, watch_aor
-from ._errors import AmiError, LabError
-from ._folders import claim_folder
+from ._errors import AmiConnectionLost, AmiError, LabError
+from ._folders import claim_folder, release_folder
 from ._phone import Phone
 from ._process import ChildProcess
 from ._rootfs import AsteriskRoot
@@ -55,7 +55,7 @@ class AsteriskServer:
         self.host = self.address.host
         self.sip_port = self.address.sip_port
         self.eid = eid or EID.derive(f"{self.host} {self.sip_port}")
-        self.folder, self._lock = claim_folder(root)
+        self.folder, self._lock = claim_folder("eventfed-asterisk", inside=root.path)
         self.spool = VoicemailSpool(spool or self.folder / "spool")
         self._process: ChildProcess | None = None
         self._ami: AmiClient | None = None
@@ -134,6 +134,9 @@ class AsteriskServer:
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await self._ami.wait_booted()
+                # Asterisk says FullyBooted a little before its last commands are there (main/asterisk.c).
+                while not await self._takes_commands(self._ami):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
         except (TimeoutError, AmiError) as error:
             raise LabError(f"{self.name} did not boot: {error!r}\n{self._last_words()}") from error
 
@@ -175,10 +178,7 @@ class AsteriskServer:
         """Kill it and remove its directory."""
         self.kill()
         await asyncio.sleep(0)  # lets the aborted AMI connection close
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._lock.name)
-        self._lock.close()
+        release_folder(self.folder, self._lock)
         if self._own_address:
             self.address.release()
 
@@ -260,7 +260,8 @@ class AsteriskServer:
     async def call_phone(self, phone: str, other: str | None = None) -> None:
         """Ring a phone (an endpoint with a contact) and connect it, once it answers, to silence or to another one.
 
-        In chan_pjsip it is the device that the *other* side has put on hold that is ONHOLD.
+        In chan_pjsip it is the device that the *other* side has put on hold that is ONHOLD; wait until both are
+        in the bridge (AMI BridgeEnter) before ``hold()``.
         """
         context, extension = ("lab", "talk") if other is None else ("default", other)
         await self.ami.originate(f"PJSIP/{phone}", Context=context, Exten=extension, Priority="1")
@@ -364,9 +365,18 @@ class AsteriskServer:
         for name, text in files.items():
             (self.folder / "etc" / name).write_text(text)
 
+    async def _takes_commands(self, ami: AmiClient) -> bool:
+        try:
+            await ami.command("core show settings")
+        except AmiConnectionLost:
+            raise
+        except AmiError:
+            return False
+        return True
+
     async def _stop(self, command: str, within: float) -> None:
         process = self._running_process()
-        with contextlib.suppress(AmiError):  # it may close the connection before it answers
+        with contextlib.suppress(AmiConnectionLost):  # it may close the connection before it answers
             await self.ami.command(command)
         await process.wait(within)
         await self._drop_ami()

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from sipmessage import Request, Response
 
 from eventfed import EID, DeviceState, MalformedEvent, aggregate_device_state
-from eventfed_agent.asterisk_config import DEFAULT_DEVICE_FILTER
+from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER
 
 from ._addresses import Allotment, allot
 from ._configuration import AsteriskConfiguration, last_state

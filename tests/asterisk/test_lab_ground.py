@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eventfed import EID, DeviceState
-from eventfed_agent.asterisk_config import pjsip_snippet
+from eventfed.asterisk_config import pjsip_snippet
 from eventfed_lab import (
     AmiError,
     AsteriskConfiguration,
@@ -104,7 +104,10 @@ async def test_a_call_takes_a_phone_through_ringing_in_use_and_hold(asterisk: As
         assert await server.hint("1001") == "InUse"
         await lamp.wait_for(lambda seen: seen.dialog_state == "confirmed")
         other = await watcher.next_call()
-        await other.answer()
+        with server.ami.events("BridgeEnter") as entered:
+            await other.answer()
+            await entered.next()
+            await entered.next()
         await other.hold()
         await server.wait_device(device, DeviceState.ONHOLD)
         assert await server.hint("1001") == "Hold"

@@ -1,13 +1,15 @@
+"""A nats-server for each test, clients with short times, and ways to wait."""
+
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
-from eventfed import EID, Event, Federation, FederationSettings, Storage
-from eventfed_lab import NatsServer
 
-A, B, C = (EID.derive(name) for name in "abc")
+from eventfed import Event, EventType, Federation, FederationSettings, StateKey
+from eventfed_lab import NatsServer
 
 QUICK = FederationSettings(
     lease_ttl=2.0,
@@ -25,7 +27,6 @@ QUICK = FederationSettings(
     reconnect_pause=0.05,
     reconnect_pause_limit=0.2,
 )
-IN_MEMORY = replace(QUICK, storage=Storage.MEMORY)
 
 
 @pytest.fixture
@@ -34,23 +35,50 @@ async def nats_server() -> AsyncIterator[NatsServer]:
         yield server
 
 
-async def until(condition: Callable[[], object], within: float = 10.0) -> float:
-    """Wait for `condition`; the result is how long that took, in seconds."""
-    started = time.monotonic()
-    async with asyncio.timeout(within):
-        while not condition():
-            await asyncio.sleep(0.01)
-    return time.monotonic() - started
+@pytest.fixture
+def quick() -> FederationSettings:
+    """Settings with short times."""
+    return QUICK
 
 
-def values(federation: Federation) -> dict[tuple[EID, str], object]:
-    """What a client shows: (EID, name) → device state or counts, tombstones left out."""
-    return {
-        (key.eid, key.key): _value(state.event)
-        for key, state in federation.view.states.items()
-        if state.event is not None and not state.tombstone
-    }
+@pytest.fixture
+def clients(nats_server: NatsServer) -> Callable[..., AbstractAsyncContextManager[list[Federation]]]:
+    """``async with clients("a", "b") as (a, b)``: synced clients of one federation, one per agent name."""
+
+    @asynccontextmanager
+    async def connect(*agents: str, **options: Any) -> AsyncIterator[list[Federation]]:
+        options = {"settings": QUICK, "federation": "pbx", "servers": nats_server.url, **options}
+        async with AsyncExitStack() as stack:
+            opened = [await stack.enter_async_context(Federation.connect(agent=agent, **options)) for agent in agents]
+            for client in opened:
+                assert await client.wait_synced(5), client.problem
+            yield opened
+
+    return connect
 
 
-def _value(event: Event) -> object:
-    return event.counts if event.type.token == "mwi" else event.device_state
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """``await until(condition, within=10)``: wait for it; the result is how long that took, in seconds."""
+
+    async def wait(condition: Callable[[], object], within: float = 10.0) -> float:
+        started = time.monotonic()
+        async with asyncio.timeout(within):
+            while not condition():  # noqa: ASYNC110 - conditions of many kinds
+                await asyncio.sleep(0.01)
+        return time.monotonic() - started
+
+    return wait
+
+
+@pytest.fixture
+def shown() -> Callable[[Federation], dict[StateKey, object]]:
+    """``shown(client)``: the device states and counts that a client has, tombstones left out."""
+
+    def value(event: Event) -> object:
+        return event.counts if event.type is EventType.MWI else event.device_state
+
+    def read(client: Federation) -> dict[StateKey, object]:
+        return {key: value(event) for key in client.view.states if (event := client.get(key)) is not None}
+
+    return read

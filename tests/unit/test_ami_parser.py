@@ -8,7 +8,7 @@ from eventfed_lab import AmiMessage, AmiParser, AmiProtocolError
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,20}", fullmatch=True)
-VALUES = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=40)
+VALUES = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=40)
 MESSAGES = st.lists(st.lists(st.tuples(NAMES, VALUES), min_size=1, max_size=4).map(tuple), max_size=4)
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from pydantic import SecretStr
 
-from eventfed_agent.asterisk_config import DEFAULT_DEVICE_FILTER, SnippetError, identifier_order_line, pjsip_snippet
+from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER, SnippetError, identifier_order_line, pjsip_snippet
 
 TOKEN = "0123456789abcdef"
 

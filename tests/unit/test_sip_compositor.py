@@ -210,6 +210,24 @@ def test_one_source_cannot_fill_the_memory_nor_push_out_another() -> None:
     other.accepted(publish(2, etag=kept))
 
 
+def test_a_body_that_the_caller_refuses_leaves_the_publication_as_it_was(asterisk: Asterisk) -> None:
+    etag, _ = asterisk.accepted(publish(1))
+    compositor = asterisk.compositor
+    refused = compositor.receive(publish(2, etag=etag, body=b"bad"), A, 0.0, lambda request: 400)
+    assert (refused[0].status, refused[0].sip_etag, refused[1]) == (400, None, None)
+    _, publication = asterisk.accepted(publish(3, etag=etag))
+    assert not publication.cseq_gap
+    assert compositor.receive(publish(1, call_id="new"), A, 0.0, lambda request: 400)[1] is None
+    assert compositor.publications(A, 0.0) == 1
+
+
+def test_the_caller_is_not_asked_about_what_is_refused_anyway(asterisk: Asterisk) -> None:
+    asked: list[Request] = []
+    for request in (publish(1, etag="unknown"), publish(1, event="presence"), publish(1, content_type="text/plain")):
+        assert asterisk.compositor.receive(request, A, 0.0, asked.append)[1] is None
+    assert asked == []
+
+
 def test_a_forgotten_source_starts_anew(asterisk: Asterisk) -> None:
     etag, _ = asterisk.accepted(publish(1))
     asterisk.compositor.forget(A)

@@ -78,11 +78,20 @@ def test_an_unknown_etag_makes_the_same_body_go_out_as_initial_and_is_out_of_tur
 
 def test_an_unknown_etag_after_an_announced_restart_is_in_turn() -> None:
     publication = live()
+    request = publication.start(b"body", 1.0)
     publication.expect_unknown_etag()
-    again = publication.answered(answer(publication.start(b"body", 1.0), 412), 1.0)
+    again = publication.answered(answer(request, 412), 1.0)
     assert isinstance(again, Request)
     assert not accept(publication, again, "5", 1.0).out_of_turn
     assert (publication.counters.unknown_etag, publication.counters.out_of_turn) == (1, 0)
+
+
+def test_after_an_announced_restart_the_old_etag_is_not_used_since_another_publication_may_have_it_now() -> None:
+    publication = live("0")
+    publication.expect_unknown_etag()
+    again = publication.start(b"body", 1.0)
+    assert again.sip_if_match is None
+    assert not accept(publication, again, "1", 1.0).out_of_turn
 
 
 @pytest.mark.parametrize("fault", ["timed out", "unreachable", "refused"])

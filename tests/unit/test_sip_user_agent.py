@@ -423,6 +423,22 @@ async def test_a_connection_that_never_finishes_its_message_is_closed() -> None:
         writer.close()
 
 
+async def test_a_message_cut_off_by_the_end_of_its_connection_is_counted() -> None:
+    async with agent() as server:
+        for size in (1, 50, len(publish()) - 1):
+            _, writer = await asyncio.open_connection(*at(server, Transport.TCP)[:2])
+            writer.write(publish()[:size])
+            writer.close()
+            await writer.wait_closed()
+        await eventually(lambda: server.counters.malformed == 3)
+        _, writer = await asyncio.open_connection(*at(server, Transport.TCP)[:2])
+        writer.write(publish())
+        writer.close()
+        await writer.wait_closed()
+        await eventually(lambda: server.counters.connections_accepted == 4 and server.counters.requests == 1)
+        assert server.counters.malformed == 3
+
+
 async def test_an_idle_connection_is_closed_and_a_busy_one_is_not() -> None:
     async with agent(settings=UserAgentSettings(idle_timeout=0.6)) as server:
         reader, writer = await asyncio.open_connection(*at(server, Transport.TCP)[:2])

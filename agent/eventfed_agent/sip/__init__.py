@@ -27,7 +27,7 @@ Sending to a server, one `Publisher` per lane::
     publisher = Publisher(user_agent, member, publication)
     result = await publisher.publish(body)       # a PublishResult: .outcome, .status, .out_of_turn
     await publisher.keep_alive()                 # by publication.refresh_at, when there is nothing to publish
-    publication.expect_unknown_etag()            # the member announced a restart: its 412 will be in turn
+    publication.expect_unknown_etag()            # the member announced a restart: the next is initial
     publication.secret = SecretHeader(other)     # a token was rotated
     response = await user_agent.request(build_options(member), member)   # RequestTimeout, TransportFailed
 """

@@ -134,8 +134,14 @@ class OutboundPublication:
         return self._etag is not None and now < self._expires_at
 
     def expect_unknown_etag(self) -> None:
-        """The server has announced a restart: a 412 to the next request is no surprise."""
+        """The server has announced that it started anew: the next request is initial.
+
+        Asterisk's ETags are small numbers that begin at 0 again, so an old one may by now belong to another publication
+        of ours, which would lose it. A 412 to a request that is under way is no surprise.
+        """
         self._doubtful = True
+        if not self._in_flight:
+            self._forget()
 
     def start(self, body: bytes | None, now: float, *, remove: bool = False) -> Request:
         """The request that publishes `body`, or that only keeps the publication alive (None), or removes it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import secrets
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from ._messages import Request, Response
@@ -92,8 +92,17 @@ class EventStateCompositor:
         self._sources: dict[Hashable, _Source] = {}
         self.evicted = 0
 
-    def receive(self, request: Request, source: Hashable, now: float) -> tuple[Response, Publication | None]:
+    def receive(
+        self,
+        request: Request,
+        source: Hashable,
+        now: float,
+        refuse: Callable[[Request], int | None] = lambda _: None,
+    ) -> tuple[Response, Publication | None]:
         """The answer to a PUBLISH, and the publication if it was accepted.
+
+        `refuse` is asked last and may name a status; the publication then stays as it was, with its ETag. An Asterisk
+        goes on with the ETag it has after such an answer.
 
         412 for an unknown SIP-If-Match (Asterisk then sends the same body as initial), 489 for other event packages,
         415 for other bodies. Never 401: an Asterisk without credentials stands still for ever after it.
@@ -111,6 +120,9 @@ class EventStateCompositor:
             stored = known.by_etag.get(etag)
             if stored is None or stored.until <= now or (stored.event, stored.call_id) != (event, request.call_id):
                 return Response.answer(request, 412), None
+        status = refuse(request)
+        if status is not None:
+            return Response.answer(request, status), None
         asked = request.expires
         expires = min(settings.default_expires if asked is None else asked, settings.max_expires)
         if expires == 0:

@@ -152,6 +152,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._admitted and self._framer.partial:
+            self._malformed(self.peer, SipSyntaxError("the connection ended within a message"))
         if not self.gone.done():
             self.gone.set_result(None)
         if self._admitted:

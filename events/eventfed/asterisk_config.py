@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from eventfed import EventfedError
+from ._errors import EventfedError
 
 __all__ = ["DEFAULT_DEVICE_FILTER", "RESOURCE", "SnippetError", "identifier_order_line", "pjsip_snippet"]
 

@@ -1,0 +1,97 @@
+"""``eventfed validate``: what is wrong with an agent's file, each thing on a line of its own."""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer
+from pydantic import ValidationError
+
+from eventfed_agent.configuration import AgentConfiguration, ConfigurationError, read_secret
+from eventfed_agent.nats_access import credentials
+
+from ._exits import Exit
+
+__all__ = ["Mistake", "find_mistakes", "run"]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong: where (``members.0.host``), and what to change."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+def run(file: Path, *, files: bool, as_json: bool) -> None:
+    """Print what is wrong with a file; exit code 1 if anything is.
+
+    Raises:
+        ConfigurationError: when it cannot be read.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+    configuration, mistakes = find_mistakes(text, files=files)
+    if as_json:
+        document = {"file": str(file), "valid": not mistakes, "errors": [asdict(mistake) for mistake in mistakes]}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    elif configuration is not None and not mistakes:
+        print(f"{file}: ok: {_summary(configuration)}")
+    for mistake in mistakes if not as_json else ():
+        print(f"{file}: {mistake}")
+    if mistakes:
+        raise typer.Exit(Exit.PROBLEM)
+
+
+def find_mistakes(text: str, *, files: bool) -> tuple[AgentConfiguration | None, list[Mistake]]:
+    """The configuration, if it is one, and all that is wrong; with `files` also of the files that it names."""
+    try:
+        configuration = AgentConfiguration.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return None, [Mistake("file", f"no TOML: {error}")]
+    except ValidationError as error:
+        return None, [
+            Mistake(".".join(map(str, entry["loc"])) or "file", entry["msg"].removeprefix("Value error, "))
+            for entry in error.errors(include_input=False, include_url=False)
+        ]
+    return configuration, _file_mistakes(configuration) if files else []
+
+
+def _file_mistakes(configuration: AgentConfiguration) -> list[Mistake]:
+    mistakes = []
+    agent = configuration.agent
+    for where, path in (
+        ("agent.token_file", agent.token_file),
+        ("agent.previous_token_file", agent.previous_token_file),
+    ):
+        try:
+            read_secret(path)
+        except ConfigurationError as error:
+            mistakes.append(Mistake(where, str(error)))
+    try:
+        credentials(configuration.nats)
+    except ConfigurationError as error:
+        mistakes.append(Mistake("nats", str(error)))
+    for where, path in (
+        ("nats.credentials_file", configuration.nats.credentials_file),
+        ("nats.nkey_seed_file", configuration.nats.nkey_seed_file),
+        *((f"members.{number}.etc", member.etc) for number, member in enumerate(configuration.members)),
+    ):
+        if path is not None and not path.exists():
+            mistakes.append(Mistake(where, f"{path} does not exist"))
+    return mistakes
+
+
+def _summary(configuration: AgentConfiguration) -> str:
+    """What the file is about, in one line."""
+    count = len(configuration.members)
+    return (
+        f"federation {configuration.federation.name}, {count} member{'' if count == 1 else 's'}, "
+        f"events {', '.join(event.type for event in configuration.events)}"
+    )

@@ -1,0 +1,178 @@
+import asyncio
+
+import pytest
+
+from eventfed import (
+    EID,
+    DeviceState,
+    Event,
+    EventType,
+    Federation,
+    FederationSettings,
+    Mailbox,
+    MalformedEvent,
+    MemberChanged,
+    StateChanged,
+    StateKey,
+    StateRemoved,
+    Synced,
+)
+from eventfed_lab import NatsServer
+
+A, B = EID.derive("a"), EID.derive("b")
+
+
+def device(number: int, state: DeviceState = DeviceState.INUSE, eid: EID = A) -> Event:
+    return Event.device(f"PJSIP/{number}", state, eid)
+
+
+async def test_a_state_published_by_one_client_is_shown_by_the_other(clients, until):
+    async with clients("a", "b") as (a, b):
+        a.claim(A, uid="pod-a", name="asterisk-a")
+        a.publish(device(1, DeviceState.RINGING))
+        a.publish(Event.mailbox("1001@default", 3, 1, A))
+        await until(lambda: b.view.mailbox("1001@default") and b.view.device("PJSIP/1"))
+        assert b.view.mailbox("1001@default")[A].counts == Mailbox(3, 1)
+        assert b.get(device(1).state_key).device_state is DeviceState.RINGING
+        assert [(lease.name, lease.agent, lease.uid) for lease in b.members()] == [("asterisk-a", "a", "pod-a")]
+
+
+async def test_a_late_joiner_gets_the_last_values_then_synced_then_what_changes(clients, until):
+    async with clients("a") as (a,):
+        a.claim(A, uid="u", name="a")
+        for state in (DeviceState.RINGING, DeviceState.INUSE):
+            for number in range(50):
+                a.publish(device(number, state))
+            assert await a.flush(5)
+        async with clients("late") as (late,):
+            changes = []
+            async for change in late.watch(type=EventType.DEVICE_STATE_CHANGE):
+                changes.append(change)
+                if isinstance(change, Synced):
+                    a.publish(device(7, DeviceState.BUSY))
+                elif isinstance(change, StateChanged) and change.previous is not None:
+                    break
+        *replayed, live = changes
+        assert isinstance(replayed[0], MemberChanged)
+        assert replayed[-1] == Synced()
+        assert {c.event.key for c in replayed[1:-1]} == {f"PJSIP/{n}" for n in range(50)}
+        assert {c.event.device_state for c in replayed[1:-1]} == {DeviceState.INUSE}
+        assert (live.event.key, live.event.device_state) == ("PJSIP/7", DeviceState.BUSY)
+        assert live.previous.device_state is DeviceState.INUSE
+
+
+async def test_a_state_taken_back_is_gone_everywhere_and_for_late_joiners(clients, until, shown):
+    async with clients("a", "b") as (a, b):
+        a.claim(A, uid="u", name="a")
+        a.publish(device(1))
+        a.publish(device(2))
+        await until(lambda: len(shown(b)) == 2)
+        a.retract(device(1).state_key)
+        await until(lambda: len(shown(b)) == 1)
+        assert b.view.states[device(1).state_key].event.device_state is DeviceState.INUSE
+        async with clients("late") as (late,):
+            assert late.view.states[device(1).state_key].tombstone
+            assert late.view.states[device(1).state_key].event is None
+        a.publish(device(1))
+        await until(lambda: len(shown(b)) == 2)
+        removed = [c for c in [await anext(b.watch(eid=B))] if isinstance(c, StateRemoved)]
+        assert removed == []
+
+
+async def test_nothing_is_sent_for_a_value_that_is_the_last_one_already(clients, until):
+    async with clients("a", "b") as (a, b):
+        a.claim(A, uid="u", name="a")
+        for number in range(100):
+            a.publish(device(number))
+        assert await a.flush(5)
+        await until(lambda: len(b.view.states) == 100)
+        before = b.counters.received
+        for number in range(100):
+            a.publish(device(number))
+        assert await a.flush(5)
+        assert a.counters.unchanged == 100
+        await asyncio.sleep(0.2)
+        assert b.counters.received - before <= 2  # renewals of the lease
+
+
+async def test_fast_changes_are_merged_and_the_last_value_wins(clients, until):
+    async with clients("a", "b") as (a, b):
+        a.claim(A, uid="u", name="a")
+        for number in range(20_000):
+            a.publish(device(number % 100, DeviceState(number // 100 % 2 + 1)))
+        a.publish(device(3, DeviceState.ONHOLD))
+        assert await a.flush(20)
+        await until(lambda: b.view.device("PJSIP/3") and b.view.device("PJSIP/3")[A].device_state is DeviceState.ONHOLD)
+        assert all(b.view.device(f"PJSIP/{n}")[A].device_state is DeviceState.INUSE for n in range(100) if n != 3)
+        assert a.counters.coalesced > 10_000
+
+
+async def test_a_third_party_publishes_without_a_claim(clients, until, shown):
+    async with clients("tool", "b") as (tool, b):
+        tool.publish(Event.device("Custom:lamp", DeviceState.INUSE, A))
+        assert await tool.flush(5)
+        await until(lambda: shown(b))
+        assert b.get(StateKey(EventType.DEVICE_STATE_CHANGE, A, "Custom:lamp")).epoch > 1_700_000_000_000
+
+
+async def test_an_event_without_a_last_value_reaches_who_listens_now(clients, until):
+    async with clients("a", "b") as (a, b):
+        heard: list[Event] = []
+        stop = b.on_event(heard.append)
+        ping = Event(EventType.PING, A)
+        a.publish_event(ping)
+        await until(lambda: heard)
+        assert heard == [ping]
+        stop()
+        a.publish_event(ping)
+        await asyncio.sleep(0.1)
+        assert len(heard) == 1
+        with pytest.raises(MalformedEvent, match="publish_event"):
+            a.publish(ping)
+
+
+async def test_a_request_for_a_refresh_reaches_every_client(clients, until):
+    async with clients("a", "b") as (a, b):
+        asked: list[EID | None] = []
+        stop = b.on_refresh(asked.append)
+        await a.request_refresh()
+        await a.request_refresh(A)
+        await until(lambda: len(asked) == 2)
+        assert asked == [None, A]
+        stop()
+
+
+async def test_a_name_with_every_forbidden_character_passes(clients, until):
+    name = "Custom:Ä b.c*d>e%f\tg"
+    async with clients("a", "b") as (a, b):
+        a.claim(A, uid="u", name="a")
+        a.publish(Event.device(name, DeviceState.BUSY, A))
+        await until(lambda: b.view.device(name))
+
+
+async def test_it_works_over_ipv6(quick, until):
+    async with (
+        NatsServer(host="::1") as server,
+        Federation.connect(server.url, federation="pbx", agent="a", settings=quick) as a,
+        Federation.connect(server.url, federation="pbx", agent="b", settings=quick) as b,
+    ):
+        assert await a.wait_synced(5)
+        a.claim(A, uid="u", name="a")
+        a.publish(device(1))
+        await until(lambda: b.view.device("PJSIP/1"))
+
+
+async def test_fifty_thousand_states_are_published_and_replayed(clients, until, measure):
+    loop = asyncio.get_running_loop()
+    async with clients("a", settings=FederationSettings()) as (a,):
+        a.claim(A, uid="u", name="a")
+        await until(lambda: a.view.leases)
+        started = loop.time()
+        for number in range(50_000):
+            a.publish(device(number))
+        assert await a.flush(60)
+        measure("50,000 states put and acknowledged", loop.time() - started)
+        started = loop.time()
+        async with clients("late", settings=FederationSettings()) as (late,):
+            measure("replay of 50,000 states", loop.time() - started)
+            assert len(late.view.states) == 50_000
