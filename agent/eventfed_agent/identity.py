@@ -9,6 +9,7 @@ from .configuration import MemberConfiguration
 from .injection import Injector
 from .journal import Journal
 from .mailboxes import MailboxSlots
+from .names import Filters
 
 __all__ = ["Identity"]
 
@@ -123,6 +124,15 @@ class Identity:
         else:
             self._waiting[event.state_key] = event
 
+    def repeat_mailboxes(self, filters: Filters) -> None:
+        """Publish what the member said of mailboxes and the bus lacks; its dumps leave out those injected into."""
+        for mailbox in self.slots.known():
+            counts = self.slots.own(mailbox)
+            if counts is not None and filters.publishes(EventType.MWI, mailbox):
+                event = Event.mailbox(mailbox, counts.new, counts.old, self.eid)
+                if self.last_word(event.state_key) is None:
+                    self.publish(event)
+
     def last_word(self, key: StateKey) -> Event | None:
         """What the member said last of one state."""
         return self._waiting.get(key) or self._federation.own_value(key) or self._federation.get(key)
@@ -171,8 +181,8 @@ class Identity:
     def _claim_changed(self, claim: Claim) -> None:
         if self._claim is not None and claim is not self._claim:
             return
-        self._journal.debug("claim", self._configuration.name, state=claim.state.value)
-        if claim.state is ClaimState.HELD:
+        self._journal.debug("claim", self._configuration.name, state=claim.state.value, held=claim.held)
+        if claim.held:
             self.duplicate_of = None
             for key in self._federation.view.of(self.eid):
                 event = self._federation.get(key)
@@ -195,8 +205,7 @@ class Identity:
         self._update_gate()
 
     def _update_gate(self) -> None:
-        held = self._claim is not None and self._claim.state is ClaimState.HELD
-        if held and self._alive and self.duplicate_of is None:
+        if self.held and self._alive and self.duplicate_of is None:
             self.injector.open()
         else:
             self.injector.close()

@@ -132,6 +132,10 @@ class Injector:
     def pass_on(self, event: Event) -> None:
         """An event without a last value: inject it now, or never. A newer one of the same name replaces it."""
         item = (event.type, event.eid, event.key)
+        if event.type is not EventType.DEVICE_STATE_CHANGE or not self._concerns(event.state_key):
+            return
+        if not self._filters.asks_for(event.type, event.key):
+            return
         if self._withdrawing or not self._gate.is_set() or not self._may_inject() or not self._has_space(item):
             self.counters.events_dropped += 1
             return
@@ -243,7 +247,8 @@ class Injector:
         if outcome.delivery is Delivery.ACCEPTED:
             self.counters.injected += 1
             if item[1] is None:
-                self.slots.injected(item[2], event.counts, self._now(), spoken)
+                own = event.eid == self._eid
+                self.slots.injected(item[2], event.counts, self._now(), spoken, given_back=own)
                 self._put(item)  # the sum may have changed while it was under way; if not, nothing is due
             self._on_delivered(event)
             return
@@ -289,7 +294,8 @@ class Injector:
                 self._delay(key, withdraw)
                 return None
             mailbox, counts = due
-            return Event.mailbox(mailbox, counts.new, counts.old, self._federation_eid)
+            own = withdraw and self.slots.gives_back(key)
+            return Event.mailbox(mailbox, counts.new, counts.old, self._eid if own else self._federation_eid)
         passing = self._events.pop(item, None)
         state = self._view.states.get(StateKey(kind, eid, key))
         if passing is not None:

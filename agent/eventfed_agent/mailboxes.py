@@ -41,6 +41,8 @@ class _Slot:
     answers: int = 0
     last_attempt: float = float("-inf")
     last_injection: float = float("-inf")
+    echoes: tuple[Mailbox, ...] = ()
+    """What the member was given back as its own, and has not repeated yet."""
     words: int = 0
     """Grows whenever the member may have changed what the slot holds."""
 
@@ -71,12 +73,19 @@ class MailboxSlots:
         if slot.own is None:
             slot.own = counts
 
-    def announced(self, mailbox: str, counts: Mailbox, now: float) -> None:
-        """The member said its own counts: the slot holds them now, whatever was injected before."""
+    def announced(self, mailbox: str, counts: Mailbox, now: float) -> bool:
+        """The member said its own counts: the slot holds them now, whatever was injected before.
+
+        Returns False for the echo of counts that it was given back as its own.
+        """
         slot = self._slots.setdefault(mailbox, _Slot())
+        if counts in slot.echoes and now - max(slot.last_attempt, slot.last_injection) <= _CROSSING:
+            slot.echoes = tuple(echo for echo in slot.echoes if echo != counts)
+            return False
+        slot.echoes = ()
         if self.injection is Injection.BESIDE:
             slot.own = counts
-            return
+            return True
         slot.words += 1
         # With pollmailboxes=yes a server answers every injection with its own count (app_voicemail.c). An answer
         # that comes long after the injection is somebody's VoicemailRefresh.
@@ -87,6 +96,7 @@ class MailboxSlots:
         crossed = now - max(slot.last_attempt, slot.last_injection) <= _CROSSING
         slot.own, slot.held = counts, None if crossed else counts
         slot.injected = False
+        return True
 
     def forget(self) -> None:
         """The member may have restarted: nobody knows what its slots hold."""
@@ -99,7 +109,12 @@ class MailboxSlots:
     @property
     def contended(self) -> list[str]:
         """Mailboxes whose server overwrites each injection with its own unchanged count."""
-        return [name for name, slot in self._slots.items() if slot.answers >= _ANSWERS_UNTIL_CONTENDED]
+        return [name for name in self._slots if self.is_contended(name)]
+
+    def is_contended(self, mailbox: str) -> bool:
+        """Whether the server overwrites each injection into this mailbox with its own unchanged count."""
+        slot = self._slots.get(mailbox)
+        return slot is not None and slot.answers >= _ANSWERS_UNTIL_CONTENDED
 
     def known(self) -> list[str]:
         """Every mailbox that was announced or injected."""
@@ -124,19 +139,18 @@ class MailboxSlots:
         beside = self.injection is Injection.BESIDE
         own = _EMPTY if beside else (self.own(mailbox) or _EMPTY)
         wanted = own if withdraw else self.wanted(mailbox, states)
-        slot = self._slots.get(mailbox)
-        if (slot is not None and slot.held == wanted) or self.retry_at(mailbox) > now:
-            return None
         slot = self._slots.setdefault(mailbox, _Slot())
+        back = withdraw and self.gives_back(mailbox)
+        if (slot.held == wanted and not (back and slot.injected)) or self.retry_at(mailbox) > now:
+            return None
         slot.held, slot.last_attempt = None, now
+        if back and wanted not in slot.echoes:
+            slot.echoes += (wanted,)
         return (beside_mailbox(mailbox) if beside else mailbox), wanted
 
     def retry_at(self, mailbox: str) -> float:
         """When a contended mailbox may be injected again; long ago for all others."""
-        slot = self._slots.get(mailbox)
-        if slot is None or slot.answers < _ANSWERS_UNTIL_CONTENDED:
-            return float("-inf")
-        return slot.last_injection + self._pause
+        return self._slots[mailbox].last_injection + self._pause if self.is_contended(mailbox) else float("-inf")
 
     def announcements(self, mailbox: str) -> int:
         """How often the member may have changed the slot; to be noted before an injection."""
@@ -152,13 +166,23 @@ class MailboxSlots:
         slot = self._slots.get(mailbox)
         return slot is not None and slot.injected
 
-    def injected(self, mailbox: str, counts: Mailbox, now: float, announcements: int) -> None:
+    def gives_back(self, mailbox: str) -> bool:
+        """Whether a withdrawal injects the member's own counts, so that it goes under the member's own EID.
+
+        The server takes them for its own then and tells them in its dumps again, which leave out a mailbox that was
+        written by another.
+        """
+        return self.injection is Injection.IN_PLACE and self.own(mailbox) is not None
+
+    def injected(
+        self, mailbox: str, counts: Mailbox, now: float, announcements: int, *, given_back: bool = False
+    ) -> None:
         """The member accepted an injection on behalf of this mailbox.
 
         `announcements` was noted before. If the member spoke of the mailbox or restarted meanwhile, nobody knows
-        which of the two came last.
+        which of the two came last. With `given_back` it was injected as the member's own.
         """
         slot = self._slots.setdefault(mailbox, _Slot())
         slot.held = counts if announcements == slot.words else None
-        slot.injected = True
+        slot.injected = not given_back
         slot.last_injection = now

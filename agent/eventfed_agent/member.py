@@ -21,7 +21,7 @@ from .names import PROBE_PREFIX, Filters
 from .news import SharedNews
 from .payloads import Payload, RefreshPayload, StatePayload
 from .sip import Publication, PublicationKind
-from .standing import ADVICE, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict
+from .standing import ADVICE, OVERWRITES, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict
 
 __all__ = ["Member"]
 
@@ -184,6 +184,7 @@ class Member:
             [key for key in self._federation.view.of(identity.eid) if not filters.publishes(key.type, key.key)]
         )
         identity.injector.refilter(filters)
+        identity.repeat_mailboxes(filters)
         self._rounds.need("filters")
 
     def refresh(self, reason: str) -> None:
@@ -192,15 +193,8 @@ class Member:
 
     def pass_on(self, event: Event) -> None:
         """Give it a device state of another server that Asterisk tells once and does not keep."""
-        identity = self.identity
-        if (
-            identity is not None
-            and event.eid != identity.eid
-            and event.type is EventType.DEVICE_STATE_CHANGE
-            and self._filters.asks_for(event.type, event.key)
-            and self._filters.subscribes(event.type, event.key)
-        ):
-            identity.injector.pass_on(event)
+        if self.identity is not None:
+            self.identity.injector.pass_on(event)
 
     def yield_identity(self) -> None:
         """Another server has the EID now, and this one does not answer."""
@@ -272,8 +266,14 @@ class Member:
         if event.type is EventType.MWI:
             if self._filters.storage is VoicemailStorage.SHARED:
                 others = self._federation.view.mailbox(event.key)
-                event = self._news.number(event, identity.last_word(event.state_key), others)
-            identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time())
+                before = identity.last_word(event.state_key)
+                # While a dump is under way its answer may have been made before the injection arrived.
+                overwritten = identity.slots.overwritten(event.key) and self.dumps.window is None
+                event = self._news.number(event, before, others, overwritten=overwritten)
+            if not identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time()):
+                return
+            if identity.slots.is_contended(event.key):
+                self._journal.warn("mailbox_contended", self.name, mailbox=event.key, advice=OVERWRITES)
             identity.injector.touch(event.key)
         elif event.key.startswith(PROBE_PREFIX):
             self._rounds.heard_probe(event.key)

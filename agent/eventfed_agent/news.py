@@ -2,7 +2,8 @@
 
 All of them count the same messages, so the last one to have counted is right. But what a server says again (in a dump,
 after an injection) is older than it looks. So only a change against what that server said last is news, or its first
-word after a restart; and news is numbered, each piece higher than all that its agent knew of that mailbox.
+word after a restart, or the same words after another's were put into its mailbox (1/0 here, heard and deleted there,
+1/0 here again); and news is numbered, each piece higher than all that its agent knew of that mailbox.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,11 +34,14 @@ class SharedNews:
         """The member has started: its next word of each mailbox is news, whatever it is."""
         self._spoken = set()
 
-    def number(self, event: Event, before: Event | None, others: Mapping[EID, Event]) -> Event:
-        """The event with its number: a new one if it is news, else that of what the member said `before`."""
+    def number(self, event: Event, before: Event | None, others: Mapping[EID, Event], *, overwritten: bool) -> Event:
+        """The event with its number: a new one if it is news, else that of what the member said `before`.
+
+        `overwritten` says that the slot held others' counts, so that this cannot be an answer to a `refresh`.
+        """
         first = self._spoken is not None and event.key not in self._spoken
         if self._spoken is not None:
             self._spoken.add(event.key)
-        if before is not None and before.counts == event.counts and not first:
+        if before is not None and before.counts == event.counts and not first and not overwritten:
             return replace(event, news=before.news)
         return replace(event, news=next_news([*others.values(), *([before] if before is not None else [])]))

@@ -8,7 +8,7 @@ from eventfed import EID
 
 from .configuration import MemberConfiguration
 
-__all__ = ["ADVICE", "SAYS_NOTHING", "Holder", "MemberCounters", "MemberState", "Registry", "Verdict"]
+__all__ = ["ADVICE", "OVERWRITES", "SAYS_NOTHING", "Holder", "MemberCounters", "MemberState", "Registry", "Verdict"]
 
 ADVICE = {
     401: "it does not know our header secret: its pjsip.conf needs the identify section of `eventfed asterisk-config`, "
@@ -18,6 +18,7 @@ ADVICE = {
     489: "its inbound-publication lacks an event package: see `eventfed asterisk-config`",
 }
 SAYS_NOTHING = "it publishes nothing: add the lines of `eventfed asterisk-config` to its pjsip.conf"
+OVERWRITES = "it overwrites what it is given with its own count: set pollmailboxes=no in its voicemail.conf"
 """What to tell people, by the SIP status that the server answers with."""
 
 

@@ -98,10 +98,12 @@ async def _probe(
 
     found: dict[str, list[Finding]] = {}
     try:
-        async with UserAgent(_binds(configuration), lambda request, source: None) as user_agent:
-            async with asyncio.TaskGroup() as tasks:
-                for member in configuration.members:
-                    tasks.create_task(probe(member))
+        async with (
+            UserAgent(_binds(configuration), lambda request, source: None) as user_agent,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for member in configuration.members:
+                tasks.create_task(probe(member))
     except TransportFailed as error:
         change = "run the doctor where the agent runs"
         return {m.name: [not_checked(m.name, "reachable", str(error), change)] for m in configuration.members}

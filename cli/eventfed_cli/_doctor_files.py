@@ -4,10 +4,10 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from eventfed_agent.asterisk_config import RESOURCE, identifier_order_line
 from pydantic import SecretStr
 
 from eventfed import EID, MalformedEntityID
+from eventfed.asterisk_config import RESOURCE, identifier_order_line
 from eventfed.spec import VoicemailStorage
 
 from ._asterisk_files import AsteriskFile, Section, Source, read_asterisk_file

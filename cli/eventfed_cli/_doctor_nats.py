@@ -62,7 +62,7 @@ async def check_nats(configuration: AgentConfiguration, timeout: float) -> list[
 async def _check_stream(
     client: Client,
     configuration: AgentConfiguration,
-    timeout: float,
+    timeout: float,  # noqa: ASYNC109
     refused: list[str],
 ) -> list[Finding]:
     federation, nats_section = configuration.federation, configuration.nats
@@ -79,9 +79,8 @@ async def _check_stream(
             problem("nats", "JetStream", why, f"allow this user to publish to $JS.API.STREAM.INFO.{subjects.stream}")
         ]
     found = [ok("nats", "JetStream", "on")]
-    error = answer.get("error")
-    if error is not None:
-        return [*found, _without_stream(subjects.stream, error, create=nats_section.create_stream)]
+    if (refusal := answer.get("error")) is not None:
+        return [*found, _without_stream(subjects.stream, refusal, create=nats_section.create_stream)]
     expected = stream_configuration(subjects, federation_settings(configuration))
     found.append(stream_finding(expected, answer.get("config") or {}))
     found.append(clock_finding(answer.get("ts"), asked, answered))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sipmessage
-from eventfed_agent.asterisk_config import RESOURCE, identifier_order_line
 
 from eventfed import EID, DeviceState, Event
+from eventfed.asterisk_config import RESOURCE, identifier_order_line
 from eventfed_agent.configuration import MemberConfiguration
 from eventfed_agent.names import PROBE_PREFIX
 from eventfed_agent.payloads import DEVICE_STATE_PACKAGE, JSON_TYPE, build_payload
@@ -26,8 +26,8 @@ _BODY = build_payload(
 )
 _SNIPPET = "include what `eventfed asterisk-config --config FILE --member {name}` prints at the end of its pjsip.conf"
 _FORGERY = (
-    "give it auth; and let something in front of the server drop PUBLISH from phones (an SBC, Kamailio), since Asterisk "
-    "checks only a publication's first request against its endpoint"
+    "give it auth; and let something in front of the server drop PUBLISH from phones (an SBC, Kamailio), since "
+    "Asterisk checks only a publication's first request against its endpoint"
 )
 
 

@@ -178,10 +178,11 @@ class Claim:
 
     def _keep(self, lease: Lease | None, other: Lease | None) -> None:
         view = self._holder.view
-        if other is not None and other.epoch > self.epoch:
+        # Two may have the same epoch only after the store was lost: then the instance decides.
+        if other is not None and (other.epoch, other.instance) > (self.epoch, self._holder.instance):
             self._lose(other)
             return
-        if view.highest_epoch(self.eid) > self.epoch:
+        if view.highest_epoch(self.eid) > self.epoch or (other is not None and other.epoch == self.epoch):
             self._raise_epoch()
         gone = lease is None or other is not None
         if (

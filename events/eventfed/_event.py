@@ -174,7 +174,12 @@ class Event:
 
     def same_value(self, other: "Event") -> bool:
         """Whether both say the same of the same state and are the same news, whenever they said it."""
-        return self.state_key == other.state_key and self.elements == other.elements and self.cachable == other.cachable
+        return (
+            self.state_key == other.state_key
+            and self.elements == other.elements
+            and self.cachable == other.cachable
+            and self.news == other.news
+        )
 
 
 _DEVICE_STATES = frozenset(int(state) for state in DeviceState)

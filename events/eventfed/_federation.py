@@ -9,12 +9,12 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 from nats.aio.msg import Msg
 
 from ._burials import DeputyPublication
-from ._changes import Change, MemberChanged, Reset, StateChanged, StateRemoved, Synced
+from ._callbacks import Callbacks, call_soon
+from ._changes import Change
 from ._claims import Claim
 from ._connection import ConnectionLost, open_connection
 from ._counters import FederationCounters
@@ -33,11 +33,11 @@ from ._settings import Credentials, FederationSettings
 from ._stream import stream_configuration
 from ._subjects import Subjects, check_token
 from ._view import View
+from ._watch import watch
 
 __all__ = ["Federation"]
 
 _log = logging.getLogger("eventfed.federation")
-_T = TypeVar("_T")
 
 
 class Federation:
@@ -95,8 +95,8 @@ class Federation:
         )
         self._was_synced = False
         self._settled = asyncio.Event()
-        self._on_refresh: list[Callable[[EID | None], None]] = []
-        self._on_event: list[Callable[[Event], None]] = []
+        self._on_refresh = Callbacks[EID | None]()
+        self._on_event = Callbacks[Event]()
 
     @classmethod
     @asynccontextmanager
@@ -120,8 +120,7 @@ class Federation:
             servers: NATS URLs, ``nats://host:4222`` or ``tls://…``; an IPv6 address in brackets.
             federation: its name, one token; under Kubernetes ``<namespace>_<name>``.
             agent: who we are, one token: the name of the node, of the host, or of a tool.
-            site: our site of the federation.
-            prefix: first token of all subjects.
+            site, prefix: our site of the federation, and the first token of all subjects.
 
         Raises:
             MalformedSubject: for a name that is no token.
@@ -169,9 +168,17 @@ class Federation:
 
     async def wait_synced(self, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until `synced`, at most `timeout` seconds. Returns whether it is."""
-        with contextlib.suppress(TimeoutError):
+        wake = asyncio.Event()
+        stop = self.view.listen(wake.set)
+        try:
             async with asyncio.timeout(timeout):
-                await self._until(lambda: self._was_synced)
+                while not self._was_synced:
+                    wake.clear()
+                    await wake.wait()
+        except TimeoutError:
+            pass
+        finally:
+            stop()
         return self._was_synced
 
     # States
@@ -232,7 +239,7 @@ class Federation:
         Raises:
             ValueError: when this client has a claim of that EID that is neither LOST nor RELEASED.
         """
-        tell = None if on_change is None else functools.partial(self._call_soon, on_change)
+        tell = None if on_change is None else functools.partial(call_soon, on_change)
         return self._ownership.claim(eid, uid=uid, name=name, address=address, on_change=tell)
 
     def members(self) -> list[Lease]:
@@ -247,7 +254,7 @@ class Federation:
 
     def on_refresh(self, callback: Callable[[EID | None], None]) -> Callable[[], None]:
         """Call `callback` when somebody asks for a refresh (None: of everything). The result ends that."""
-        return _register(self._on_refresh, callback)
+        return self._on_refresh.add(callback)
 
     def publish_event(self, event: Event) -> None:
         """Send an event without a last value to whoever listens now. It is dropped while NATS is away."""
@@ -258,7 +265,7 @@ class Federation:
 
     def on_event(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` for each event without a last value. The result ends that."""
-        return _register(self._on_event, callback)
+        return self._on_event.add(callback)
 
     # Watching
 
@@ -269,39 +276,8 @@ class Federation:
             type: only states of this type.
             eid: only states and the lease of this server.
         """
-        cursor = self.view.cursor()
-        shown: dict[StateKey, Event] = {}
-        leases: dict[EID, Lease] = {}
-        incarnation, synced = "", False
-        wake = asyncio.Event()
-        stop = self.view.listen(wake.set)
-        try:
-            while True:
-                wake.clear()
-                if incarnation != self.view.incarnation:
-                    if incarnation:
-                        yield Reset(self.view.incarnation)
-                    incarnation = self.view.incarnation
-                for change in _lease_changes(leases, self.view.leases, eid):
-                    yield change
-                while (key := cursor.next()) is not None:
-                    if (type is None or key.type is type) and (eid is None or key.eid == eid):
-                        yield self._state_change(key, shown)
-                if not synced and self.view.synced:
-                    synced = True
-                    yield Synced()
-                await wake.wait()
-        finally:
-            stop()
-
-    def _state_change(self, key: StateKey, shown: dict[StateKey, Event]) -> Change:
-        state = self.view.states[key]
-        previous = shown.get(key)
-        if state.tombstone or state.event is None:
-            shown.pop(key, None)
-            return StateRemoved(key, previous or state.event)
-        shown[key] = state.event
-        return StateChanged(state.event, previous)
+        async for change in watch(self.view, type=type, eid=eid):
+            yield change
 
     # What the reader tells
 
@@ -394,38 +370,25 @@ class Federation:
                 if isinstance(departure, Lapse):
                     self.view.lapse(departure.key)
                 else:
-                    self._outbox.put(
-                        DeputyPublication(departure, self.subjects, self.view, self.settings, self.counters)
-                    )
+                    tidy = DeputyPublication(departure, self.subjects, self.view, self.settings, self.counters)
+                    self._outbox.put(tidy)
 
     # Small things
 
     async def _refresh_asked(self, message: Msg) -> None:
         asked = self._intake.refresh(message.subject)
         if asked is not None:
-            for callback in tuple(self._on_refresh):
-                self._call_soon(callback, asked[0])
+            self._on_refresh.call(asked[0])
 
     async def _event_came(self, message: Msg) -> None:
         if self._on_event:
             event = self._intake.event(message.subject, message.data)
             if event is not None:
-                for callback in tuple(self._on_event):
-                    self._call_soon(callback, event)
+                self._on_event.call(event)
 
     def _answered(self) -> None:
         if self._ownership.idle:
             self._settled.set()
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        wake = asyncio.Event()
-        stop = self.view.listen(wake.set)
-        try:
-            while not condition():
-                wake.clear()
-                await wake.wait()
-        finally:
-            stop()
 
     def _note(self, what: str, reason: str) -> None:
         if self._problems.get(what) != reason:
@@ -435,22 +398,3 @@ class Federation:
     @staticmethod
     def _soon(callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_soon(callback)
-
-    @staticmethod
-    def _call_soon(callback: Callable[[_T], None], argument: _T) -> None:
-        asyncio.get_running_loop().call_soon(callback, argument)
-
-
-def _register(callbacks: list[Callable[[_T], None]], callback: Callable[[_T], None]) -> Callable[[], None]:
-    callbacks.append(callback)
-    return lambda: callbacks.remove(callback) if callback in callbacks else None
-
-
-def _lease_changes(shown: dict[EID, Lease], leases: Mapping[EID, Lease], eid: EID | None) -> list[Change]:
-    changes: list[Change] = []
-    for one in [*shown, *(one for one in leases if one not in shown)]:
-        if (eid is None or one == eid) and shown.get(one) != leases.get(one):
-            changes.append(MemberChanged(one, leases.get(one)))
-    shown.clear()
-    shown.update(leases)
-    return changes

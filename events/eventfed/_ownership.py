@@ -257,9 +257,13 @@ class Ownership:
     def tick(self) -> None:
         """Once every `FederationSettings.tick`: renewals, corrections that had to wait, leases."""
         now = self.clock()
+        was_late = now - self.last_tick > self.settings.stall
         self.last_tick = now
         for claim in list(self.claims.values()):
             claim.evaluate()
+        if was_late:  # until now no claim counted as held
+            for eid in list(self._unsettled):
+                self._resume(eid)
         due = [own for own in self._corrections.values() if own.corrected_at + self.settings.correction_interval <= now]
         for own in due:
             del self._corrections[own.key]
@@ -273,7 +277,7 @@ class Ownership:
         """The epoch to publish a server's states under, or None while that must wait."""
         claim = self.claims.get(eid)
         if claim is not None:
-            return claim.epoch if claim.state is ClaimState.HELD and claim.confirmed else None
+            return claim.epoch if claim.held and claim.confirmed else None
         if not self.view.synced:
             return None
         if eid not in self._epochs:

@@ -242,13 +242,13 @@ class View:
             names[key.key] = {there.eid: there, key.eid: event}
         else:
             there[key.eid] = event
-        if before is None or state.tombstone or not before.same_value(event) or before.news != event.news:
+        if before is None or state.tombstone or not before.same_value(event):
             state.tombstone = False
             self._change(key, state)
         return True
 
     def put_unreadable(self, key: StateKey, stream_sequence: int) -> None:
-        """Something that nobody can read stands on a state's subject: the last value stays until its owner corrects it."""
+        """Something unreadable stands on a state's subject: the last value is shown until its owner corrects it."""
         state = self._states.get(key)
         if state is not None:
             state.stream_sequence = stream_sequence

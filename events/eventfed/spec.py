@@ -107,7 +107,7 @@ class EventSpec(Spec):
         )
     )
 
-    type: Annotated[EventTypeName, Field(description="Event type: mwi (voicemail lamps) or device_state (presence).")]
+    type: Annotated[EventTypeName, Field(description="Event type: mwi (voicemail lamps) or device_state (busy lamps).")]
     publish: Annotated[bool, Field(description="Whether the members' own states are published.")] = True
     subscribe: Annotated[bool, Field(description="Whether the other members' states are put into the members.")] = True
     include: Annotated[

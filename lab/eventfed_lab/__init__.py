@@ -5,6 +5,7 @@ from ._agents import SHORT_TIMES, AgentProcess
 from ._ami import AmiClient, AmiEvents, AmiMessage, AmiParser
 from ._configuration import AsteriskConfiguration
 from ._errors import AmiConnectionLost, AmiError, AmiProtocolError, AsteriskUnavailable, LabError, NatsUnavailable
+from ._lamps import Lamps
 from ._nats import NatsServer, nats_server_binary
 from ._pbx import Pbx
 from ._phone import Call, Notification, Phone, Subscription
@@ -32,6 +33,7 @@ __all__ = [
     "AsteriskUnavailable",
     "Call",
     "LabError",
+    "Lamps",
     "MailboxCounts",
     "NatsServer",
     "NatsUnavailable",

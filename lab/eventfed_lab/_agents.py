@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER, pjsip_snippet
 
@@ -51,7 +51,6 @@ class AgentProcess:
         host: str | None = None,
         token: str | None = None,
         device_filter: str = DEFAULT_DEVICE_FILTER,
-        transport: Literal["udp", "tcp"] = "udp",
     ) -> None:
         self.name = name
         self.nats = [nats] if isinstance(nats, str) else list(nats)
@@ -60,7 +59,6 @@ class AgentProcess:
         self.events = list(events)
         self.sections = {**SHORT_TIMES, **(sections or {})}
         self.device_filter = device_filter
-        self.transport: Literal["udp", "tcp"] = transport
         self.token = token or secrets.token_hex(16)
         self._allotment: Allotment = allot(host)
         self._folder = Path(tempfile.mkdtemp(prefix="eventfed-agent-"))
@@ -84,11 +82,7 @@ class AgentProcess:
     def snippet(self) -> str:
         """The lines for the members' ``pjsip.conf``."""
         return pjsip_snippet(
-            agent_host=self.host,
-            agent_port=self.sip_port,
-            transport=self.transport,
-            token=self.token,
-            device_filter=self.device_filter,
+            agent_host=self.host, agent_port=self.sip_port, token=self.token, device_filter=self.device_filter
         )
 
     @property
@@ -184,12 +178,7 @@ class AgentProcess:
         lines = [line for name, section in sections.items() for line in _table(f"[{name}]", section)]
         for member in self.members:
             if not isinstance(member, Mapping):
-                member = {
-                    "name": member.name,
-                    "host": member.host,
-                    "port": member.sip_port,
-                    "transport": self.transport,
-                }
+                member = {"name": member.name, "host": member.host, "port": member.sip_port}
             lines += _table("[[members]]", member)
         for event in self.events:
             lines += _table("[[events]]", event)

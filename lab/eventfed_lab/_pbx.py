@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Self
 
 from eventfed import DeviceState
 from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER
@@ -13,6 +13,8 @@ from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER
 from ._addresses import allot
 from ._agents import MWI_AND_DEVICES, AgentProcess
 from ._configuration import AsteriskConfiguration
+from ._errors import LabError
+from ._lamps import Lamps
 from ._nats import NatsServer
 from ._rootfs import AsteriskRoot
 from ._server import MailboxCounts
@@ -35,7 +37,6 @@ class Pbx:
         shared_spool: all servers keep their voicemail in one spool, as behind NFS.
         device_filter: which devices the servers publish.
         ipv6: servers, agents and nats-server are on ::1, with ports of their own.
-        transport: of SIP between servers and agents, both ways.
     """
 
     def __init__(
@@ -50,7 +51,6 @@ class Pbx:
         one_agent: bool = False,
         shared_spool: bool = False,
         ipv6: bool = False,
-        transport: Literal["udp", "tcp"] = "udp",
         device_filter: str = DEFAULT_DEVICE_FILTER,
     ) -> None:
         self.root = root
@@ -65,7 +65,6 @@ class Pbx:
         self._one_agent = one_agent
         self._shared_spool = shared_spool
         self._host = "::1" if ipv6 else None
-        self._transport: Literal["udp", "tcp"] = transport
         self._device_filter = device_filter
         self._stack = AsyncExitStack()
 
@@ -101,7 +100,6 @@ class Pbx:
                 sections=self._sections,
                 device_filter=self._device_filter,
                 host=self._host,
-                transport=self._transport,
             )
             stack.push_async_callback(agent.close)
         server = self._make(name, agent, stack)
@@ -127,6 +125,31 @@ class Pbx:
 
     def __getitem__(self, name: str) -> AsteriskServer | SimulatedServer:
         return self.servers[name]
+
+    def asterisk(self, name: str) -> AsteriskServer:
+        """A real server; LabError if it is a simulated one."""
+        server = self.servers[name]
+        if not isinstance(server, AsteriskServer):
+            raise LabError(f"{name} is simulated")
+        return server
+
+    def lamps(self, phone: str = "1001") -> Lamps:
+        """The message lamps of a phone on each server, to be opened with ``async with``."""
+        return Lamps([self.asterisk(name) for name in self.names], phone)
+
+    async def wait_quiet(self, still: float = 0.5, within: float = 20.0) -> None:
+        """Wait until for `still` seconds nothing was heard from, nor put into, any server.
+
+        Raises:
+            TimeoutError: not in `within` seconds.
+        """
+        counters = ("eventfed_member_heard_total", "eventfed_member_injected_total")
+        agents = list(dict.fromkeys(self.agents.values()))
+        before: list[float] = []
+        async with asyncio.timeout(within):
+            while (now := [await agent.metric(name) for agent in agents for name in counters]) != before:
+                before = now
+                await asyncio.sleep(still)
 
     async def wait_synced(self, *names: str, within: float = 30.0) -> float:
         """Wait until the named servers' members (all without names) are synced; the ``time.monotonic()``."""

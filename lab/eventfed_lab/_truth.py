@@ -133,17 +133,16 @@ class Truth:
                 await asyncio.sleep(0.1)
 
     async def _change_once(self, server: AsteriskServer) -> None:
+        ami = server.ami  # raises before anything is touched: what goes into a booting server's spool may go unnoticed
         if random.random() < 0.02:
             mailbox = random.choice(self._mailboxes)
-            match random.randrange(4):
-                case 0 | 1:
-                    server.spool.add(mailbox)
-                case 2:
-                    server.spool.hear(mailbox)
-                case _:
-                    server.spool.clear(mailbox)
+            # Each is a real change: a server that repeats its counts after injections is taken for one that polls.
+            if server.spool.counts(mailbox).new:
+                random.choice((server.spool.hear, server.spool.clear))(mailbox)
+            else:
+                server.spool.add(mailbox, random.randint(1, 3))
             await server.refresh_voicemail(mailbox)
             return
         number = random.randrange(self._devices + 1)
         device = f"Custom:truth-{server.name}-{number}" if number < self._devices else _SHARED
-        await server.set_device(device, random.choice(_STATES))
+        await ami.set_variable(f"DEVICE_STATE({device})", random.choice(_STATES).name)

@@ -1,0 +1,157 @@
+"""``eventfed demo``: a federation of three servers on this machine, from nothing to nothing."""
+
+import json
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from eventfed import EventfedError
+from eventfed_lab import (
+    SHORT_TIMES,
+    AsteriskRoot,
+    AsteriskUnavailable,
+    LabError,
+    Pbx,
+    nats_server_binary,
+    obtain_asterisk,
+)
+
+from ._demo_board import Board, Step
+from ._demo_story import ROWS, Story
+from ._exits import Exit
+from ._signals import run_until_stopped
+
+__all__ = ["run"]
+
+Kind = Literal["auto", "asterisk", "simulated"]
+_NAMES = ("a", "b", "c")
+_PAUSE = 1.5
+
+
+class Demo:
+    """One run. `steps` and `servers` are what it came to."""
+
+    def __init__(self, *, check: bool, as_json: bool, svg: Path | None) -> None:
+        self._check = check
+        self._as_json = as_json
+        self._svg = svg
+        self._live = not check and sys.stdout.isatty()
+        self._console = Console()
+        self.board = Board("", ROWS, list(_NAMES))
+        self.servers: list[dict[str, str]] = []
+
+    @property
+    def steps(self) -> list[Step]:
+        return self.board.steps
+
+    def tell(self, line: str) -> None:
+        """Progress: never on the standard output of a script."""
+        print(line, file=sys.stderr if self._check else sys.stdout, flush=True)
+
+    def tell_step(self, step: Step) -> None:
+        if not self._live:
+            print(step.line(), file=sys.stderr if self._as_json else sys.stdout, flush=True)
+
+    def find_servers(self, kind: Kind) -> AsteriskRoot | None:
+        """A real Asterisk, or None for simulated servers.
+
+        Raises:
+            LabError: when what was asked for cannot be had.
+        """
+        nats_server_binary()
+        root, reason = None, "as --kind says"
+        if kind != "simulated":
+            try:
+                root = obtain_asterisk(self.tell)
+            except AsteriskUnavailable as error:
+                if kind == "asterisk":
+                    raise
+                reason = str(error)
+        if root is None:
+            self.tell(f"the three servers are SIMULATED, not Asterisk ({reason}); they speak its protocol")
+            self.board.title = "eventfed demo: three simulated servers"
+            self.servers = [{"name": name, "kind": "simulated"} for name in _NAMES]
+        else:
+            self.tell(f"the three servers are real Asterisk {root.version}")
+            self.board.title = f"eventfed demo: three servers, Asterisk {root.version}"
+            self.servers = [{"name": name, "kind": "asterisk", "version": root.version} for name in _NAMES]
+        departure, timing = SHORT_TIMES["departure"], SHORT_TIMES["timing"]
+        self.tell(
+            f"times are shortened: grace {departure['grace_period']:g} s instead of 30, "
+            f"keep-alive {timing['keep_alive']:g} s instead of 5, leases {timing['lease_ttl']:g} s instead of 30"
+        )
+        return root
+
+    async def play(self, root: AsteriskRoot | None) -> None:
+        """Start everything, tell the story, end everything."""
+        self.tell("starting a nats-server, three servers and an agent for each ...")
+        began = time.monotonic()
+        async with Pbx(root, _NAMES) as pbx:
+            ms = round((time.monotonic() - began) * 1000, 3)
+            self._add(Step("three servers start and are federated", "synced", "synced", ms, True))
+            story = Story(pbx, self.board, pause=0.0 if self._check else _PAUSE, tell=self.tell_step)
+            async with AsyncExitStack() as stack:
+                if self._live:
+                    self.board.most_steps = max(3, self._console.height - len(ROWS) - 8)
+                    stack.enter_context(Live(self.board, console=self._console, refresh_per_second=8))
+                    await stack.enter_async_context(story.looking())
+                await story.run()
+                await story.look()
+                self.board.most_steps = None
+            if not self._live and not self._check:
+                self._console.print(self.board)
+
+    def _add(self, step: Step) -> None:
+        self.board.add(step.name, _NAMES[-1], step)
+        self.tell_step(step)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Something went wrong that no step expected."""
+        self._add(Step(name, "nothing of the kind", reason, None, False))
+
+    def finish(self) -> bool:
+        """Print the result; whether all is well."""
+        held = bool(self.steps) and all(step.ok for step in self.steps)
+        if self._svg is not None:
+            self.board.save_svg(self._svg)
+        if self._as_json:
+            document: dict[str, Any] = {"servers": self.servers, "steps": [asdict(step) for step in self.steps]}
+            print(json.dumps(document, indent=2, ensure_ascii=False))
+        else:
+            kind = self.servers[0]["kind"] if self.servers else "no"
+            print(f"{sum(step.ok for step in self.steps)} of {len(self.steps)} steps held ({kind} servers)")
+        return held
+
+
+def run(kind: Kind, *, check: bool, as_json: bool, svg: Path | None) -> None:
+    """Run the demo; exit code 1 if a step fails. Nothing that it started outlives it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    demo = Demo(check=check, as_json=as_json, svg=svg)
+    try:
+        if run_until_stopped(demo.play(demo.find_servers(kind))):
+            demo.fail("the demo", "stopped by a signal")
+    except KeyboardInterrupt:
+        demo.fail("set-up", "stopped by a signal")
+    except (LabError, TimeoutError, BaseExceptionGroup) as error:
+        demo.fail("set-up", _reason(error))
+    if not demo.finish():
+        raise typer.Exit(Exit.PROBLEM)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, for people; anything unexpected is raised."""
+    if isinstance(error, BaseExceptionGroup):
+        expected, unexpected = error.split((EventfedError, TimeoutError, OSError))
+        if unexpected is not None:
+            raise error
+        assert expected is not None
+        return "; ".join(_reason(inner) for inner in expected.exceptions)
+    return str(error) or type(error).__name__

@@ -1,0 +1,105 @@
+"""Voicemail lamps with ``voicemail_storage = "Shared"``: one spool behind all servers, phones show the latest news."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import pytest_asyncio
+
+from eventfed import Federation
+from eventfed_lab import AsteriskRoot, Lamps, MailboxCounts, Pbx
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LAMP = "1001@default"
+EVENTS = [{"type": "mwi", "voicemail_storage": "Shared"}, {"type": "device_state"}]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pbx(asterisk_root: AsteriskRoot) -> AsyncIterator[Pbx]:
+    async with Pbx(asterisk_root, events=EVENTS, shared_spool=True) as pbx:
+        yield pbx
+
+
+@asynccontextmanager
+async def lamps_of(pbx: Pbx) -> AsyncIterator[Lamps]:
+    """The lamps; afterwards the spool is empty, and all know."""
+    async with pbx.lamps() as lamps:
+        yield lamps
+        await pbx["a"].delete_voicemail(LAMP)
+        await lamps.show(0, 0)
+
+
+async def refresh_all(pbx: Pbx) -> None:
+    """What ``eventfed refresh`` does: ask every agent to have its server tell everything again."""
+    async with Federation.connect(pbx.nats.url, federation="lab", agent="test") as federation:
+        assert await federation.wait_synced(10)
+        dumps = {name: await pbx.agents[name].metric("eventfed_member_dumps_total") for name in pbx.names}
+        await federation.request_refresh()
+        for name, before in dumps.items():
+            while await pbx.agents[name].metric("eventfed_member_dumps_total") == before:
+                pass
+    await pbx.wait_quiet()
+
+
+async def test_a_message_left_on_a_and_heard_through_b_is_old_everywhere(pbx: Pbx) -> None:
+    async with lamps_of(pbx) as lamps:
+        await pbx["a"].leave_voicemail(LAMP)
+        await lamps.show(1, 0)
+        await pbx["b"].hear_voicemail(LAMP)
+        await lamps.show(0, 1)
+        await pbx["c"].delete_voicemail(LAMP)
+        await lamps.show(0, 0)
+
+
+async def test_every_server_counts_the_one_spool_and_not_the_others(pbx: Pbx) -> None:
+    async with lamps_of(pbx) as lamps:
+        for number, name in enumerate(pbx.names, 1):
+            await pbx[name].leave_voicemail(LAMP, 1, by="spool")
+            await lamps.show(number, 0)
+        lamps.mark()
+        for name in pbx.names:
+            await pbx.asterisk(name).refresh_voicemail(LAMP)
+        await refresh_all(pbx)
+        assert {name: lamps.history(name) for name in pbx.names} == {name: [(3, 0)] for name in pbx.names}
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["a new message", "a message that was heard"])
+async def test_what_a_server_said_before_the_news_does_not_win_when_it_says_it_again(pbx: Pbx, heard: bool) -> None:
+    """C's own word of before, still in its slot, comes back in its agent's answer to ``refresh``."""
+    c, agent = pbx.asterisk("c"), pbx.agents["c"]
+    async with lamps_of(pbx) as lamps:
+        stale, news = MailboxCounts(0, 0), MailboxCounts(1, 0)
+        if heard:
+            await pbx["a"].leave_voicemail(LAMP, by="spool")
+            await lamps.show(1, 0)
+            stale, news = MailboxCounts(1, 0), MailboxCounts(0, 1)
+        await agent.stop()
+        await c.refresh_voicemail(LAMP)
+        if heard:
+            await pbx["b"].hear_voicemail(LAMP)
+        else:
+            await pbx["a"].leave_voicemail(LAMP)
+        await lamps.show(*news, on=("a", "b"))
+        assert await c.mailbox_counts(LAMP) == stale
+        lamps.mark()
+        await agent.start()
+        await lamps.show(*news)
+        await pbx.wait_synced()
+        await refresh_all(pbx)
+        assert lamps.history("a") == lamps.history("b") == [news]
+        assert lamps.history("c") == [stale, news]
+
+
+async def test_a_server_that_restarts_changes_no_lamp(pbx: Pbx) -> None:
+    async with lamps_of(pbx) as lamps:
+        await pbx["a"].leave_voicemail(LAMP, 2, by="spool")
+        await lamps.show(2, 0)
+        lamps.mark()
+        await pbx["b"].restart()
+        await pbx.wait_synced()
+        await pbx.wait_quiet()
+        await lamps.show(2, 0)
+        assert lamps.history("a") == lamps.history("c") == [(2, 0)]
+        await pbx["b"].hear_voicemail(LAMP, by="spool")
+        await lamps.show(0, 2)

@@ -1,0 +1,318 @@
+"""The command against a real nats-server."""
+
+import asyncio
+import json
+import re
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from eventfed import EID, ClaimState, DeviceState, Event, Federation, FederationSettings
+from eventfed_cli._app import app
+from eventfed_lab import NatsServer
+
+A, B, OWN = (EID.parse(f"02:00:00:00:00:{last}") for last in ("0a", "0b", "99"))
+QUICK = FederationSettings(lease_ttl=3.0, lease_renewal=0.5, grace_period=1.0, deputy_delay=0.3)
+
+
+@dataclass
+class Outcome:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@dataclass
+class Command:
+    """``eventfed`` in a directory of its own, whose ``agent.toml`` names the nats-server."""
+
+    folder: Path
+
+    @asynccontextmanager
+    async def running(self, arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "eventfed_cli", *shlex.split(arguments),
+            cwd=self.folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+    async def __call__(self, arguments: str) -> Outcome:
+        async with self.running(arguments) as process, asyncio.timeout(20):
+            out, err = await process.communicate()
+            assert process.returncode is not None
+            return Outcome(process.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture
+def eventfed(nats_server: NatsServer, tmp_path: Path) -> Command:
+    (tmp_path / "agent.toml").write_text(
+        f'events = [{{ type = "device_state" }}]\n[federation]\nname = "pbx"\n[nats]\nservers = ["{nats_server.url}"]\n'
+        "[departure]\ngrace_period = 1\n[timing]\nlease_ttl = 3\nlease_renewal = 0.5\n"
+    )
+    return Command(tmp_path)
+
+
+@asynccontextmanager
+async def agent(
+    server: NatsServer, *eids: EID, settings: FederationSettings = QUICK, name: str = "node-1"
+) -> AsyncIterator[Federation]:
+    """A client that holds the leases of some servers."""
+    async with Federation.connect(server.url, federation="pbx", agent=name, settings=settings) as federation:
+        claims = [
+            federation.claim(eid, uid=f"udp:{eid}", name=f"pbx-{eid.hex[-1]}", address="udp:10.0.0.1:5060")
+            for eid in eids
+        ]
+        await _until(lambda: all(claim.state is ClaimState.HELD for claim in claims))
+        yield federation
+        for claim in claims:
+            claim.release()
+        await federation.flush(2)
+
+
+@pytest.fixture
+async def federation(nats_server: NatsServer) -> AsyncIterator[Federation]:
+    """Two servers with a few states."""
+    async with agent(nats_server, A, B) as client:
+        client.publish(Event.device("PJSIP/1001", DeviceState.INUSE, A, time=1.0))
+        client.publish(Event.device("PJSIP/1001", DeviceState.RINGING, B))
+        client.publish(Event.device("Custom:night", DeviceState.NOT_INUSE, A))
+        client.publish(Event.device("Custom:night", DeviceState.INUSE, B))
+        client.publish(Event.mailbox("1001@default", 2, 1, A))
+        client.publish(Event.mailbox("1001@default", 1, 0, B))
+        assert await client.flush(5)
+        yield client
+
+
+# --- reading ---
+
+
+async def test_members_and_contended_names_are_listed(eventfed: Command, federation: Federation) -> None:
+    document = (await eventfed("members --config agent.toml --json")).json
+    assert [(m["name"], m["eid"], m["agent"], m["address"]) for m in document["members"]] == [
+        ("pbx-a", str(A), "node-1", "udp:10.0.0.1:5060"),
+        ("pbx-b", str(B), "node-1", "udp:10.0.0.1:5060"),
+    ]
+    assert set(document["members"][0]) == {"name", "eid", "agent", "address", "complete", "epoch", "since"}
+    assert document["contended"] == [{"name": "Custom:night", "eids": [str(A), str(B)]}]
+    text = (await eventfed("members --config agent.toml")).stdout.splitlines()
+    assert text[0].split() == ["NAME", "EID", "AGENT", "ADDRESS", "COMPLETE", "EPOCH", "SINCE"]
+    assert text[1].split()[:5] == ["pbx-a", str(A), "node-1", "udp:10.0.0.1:5060", "no"]
+    assert text[3].startswith(f"contended: Custom:night is announced by {A}, {B}")
+
+
+async def test_states_are_listed_and_selected(
+    eventfed: Command, federation: Federation, nats_server: NatsServer
+) -> None:
+    everything = (await eventfed("state list --config agent.toml --json")).json
+    assert len(everything) == 6
+    access = f"--server {nats_server.url} --federation pbx"
+    boxes = (await eventfed(f"state list {access} --type mwi --eid {B} --json")).json
+    assert [(s["name"], s["eid"], s["member"], s["new"], s["old"]) for s in boxes] == [
+        ("1001@default", str(B), "pbx-b", 1, 0)
+    ]
+    named = (await eventfed("state list --config agent.toml --name ^PJSIP --json")).json
+    assert {(s["type"], s["name"], s["eid"], s["state"]) for s in named} == {
+        ("device_state", "PJSIP/1001", str(A), "INUSE"),
+        ("device_state", "PJSIP/1001", str(B), "RINGING"),
+    }
+    lines = (await eventfed("state list --config agent.toml --type mwi")).stdout.splitlines()
+    assert lines[0].split() == ["TYPE", "NAME", "VALUE", "MEMBER", "EID", "HEARD"]
+    assert "2 new, 1 old" in lines[1]
+    none = await eventfed("state list --config agent.toml --name nothing")
+    assert (none.code, none.stdout) == (0, "no such state\n")
+
+
+async def test_one_name_is_shown_on_all_servers_and_together(eventfed: Command, federation: Federation) -> None:
+    (device,) = (await eventfed("state get PJSIP/1001 --config agent.toml --json")).json
+    assert device["aggregate"] == {"state": "RINGINUSE", "by": "rank"}
+    assert [(s["eid"], s["state"]) for s in device["servers"]] == [(str(A), "INUSE"), (str(B), "RINGING")]
+    (box,) = (await eventfed("state get 1001@default --config agent.toml --json")).json
+    assert box["aggregate"] == {"new": 3, "old": 1, "by": "sum"}
+    text = (await eventfed("state get 1001@default --config agent.toml")).stdout
+    assert "all servers together: 3 new, 1 old (sum)" in text
+
+
+async def test_a_name_that_nobody_knows_exits_with_1(eventfed: Command, federation: Federation) -> None:
+    outcome = await eventfed("state get PJSIP/9 --config agent.toml --json")
+    assert (outcome.code, outcome.json) == (1, [])
+    assert outcome.stderr.startswith("eventfed: no server says anything of PJSIP/9")
+
+
+async def test_a_federation_that_never_was_exits_with_3(eventfed: Command) -> None:
+    outcome = await eventfed("state list --config agent.toml --timeout 1")
+    assert outcome.code == 3
+    assert "no agent of federation pbx, site local, has run here yet" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+
+
+# --- watching ---
+
+
+async def test_watching_gives_a_json_object_per_change_and_ends_well(eventfed: Command, federation: Federation) -> None:
+    async with eventfed.running("state watch --config agent.toml --type device_state --name PJSIP --json") as process:
+        assert process.stdout is not None
+        seen: list[dict[str, Any]] = []
+        async with asyncio.timeout(15):
+            while not seen or seen[-1]["change"] != "synced":
+                seen.append(json.loads(await process.stdout.readline()))
+            states = [change for change in seen if change["change"] == "state"]
+            assert {(change["name"], change["eid"]) for change in states} == {
+                ("PJSIP/1001", str(A)),
+                ("PJSIP/1001", str(B)),
+            }
+            assert {change["name"] for change in seen if change["change"] == "member"} == {"pbx-a", "pbx-b"}
+
+            federation.publish(Event.device("Custom:night", DeviceState.BUSY, A))  # is not selected
+            federation.publish(Event.device("PJSIP/1001", DeviceState.BUSY, A))
+            change = json.loads(await process.stdout.readline())
+            assert (change["change"], change["state"], change["previous"]) == ("state", "BUSY", {"state": "INUSE"})
+
+            federation.retract(Event.device("PJSIP/1001", DeviceState.BUSY, A).state_key)
+            change = json.loads(await process.stdout.readline())
+            assert (change["change"], change["eid"], change["previous"]) == ("removed", str(A), {"state": "BUSY"})
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(5):
+            assert await process.wait() == 0
+        assert process.stderr is not None
+        assert await process.stderr.read() == b""
+
+
+async def test_watching_without_a_terminal_gives_lines(eventfed: Command, federation: Federation) -> None:
+    async with eventfed.running("state watch --config agent.toml --type mwi") as process:
+        assert process.stdout is not None
+        lines = [(await asyncio.wait_for(process.stdout.readline(), 15)).decode().strip() for _ in range(5)]
+    assert f"1001@default: 2 new, 1 old on pbx-a ({A})" in lines
+    assert lines[-1] == "synced: what follows is live"
+
+
+# --- publishing ---
+
+
+async def test_a_state_published_once_goes_after_the_grace_and_that_is_said(
+    eventfed: Command, nats_server: NatsServer
+) -> None:
+    outcome = await eventfed(f"publish device Custom:lamp1 inuse --eid {OWN} --config agent.toml")
+    assert outcome.code == 0
+    assert outcome.stdout == f"published Custom:lamp1: INUSE under {OWN}\n"
+    assert "the state goes after the grace (1 s by these settings); use --hold to keep it" in outcome.stderr
+    key = Event.device("Custom:lamp1", DeviceState.INUSE, OWN).state_key
+    async with agent(nats_server, A) as federation:
+        value = federation.get(key)
+        assert value is not None
+        assert value.device_state is DeviceState.INUSE
+        await _until(lambda: federation.get(key) is None)
+
+
+async def test_a_state_is_held_until_it_is_stopped(eventfed: Command, nats_server: NatsServer) -> None:
+    key = Event.mailbox("1001@default", 1, 0, OWN).state_key
+    arguments = f"publish mailbox 1001@default 1 0 --eid {OWN} --config agent.toml --hold"
+    async with agent(nats_server, A) as federation, eventfed.running(arguments) as process:
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), 15)).decode()
+        assert line == f"holding 1001@default: 1 new, 0 old under {OWN} until Ctrl-C\n"
+        await asyncio.sleep(2.5)  # longer than the grace
+        assert federation.get(key) is not None
+        (lease,) = [lease for lease in federation.members() if lease.eid == OWN]
+        assert (lease.agent, lease.complete) == ("eventfed-cli", True)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            assert await process.wait() == 0
+        await _until(lambda: federation.get(key) is None, within=2)
+        assert OWN not in federation.view.leases
+
+
+async def test_an_eid_that_an_agent_serves_cannot_be_held(eventfed: Command, federation: Federation) -> None:
+    outcome = await eventfed(f"publish device Custom:x INUSE --eid {A} --config agent.toml --hold")
+    assert outcome.code == 1
+    assert f"the lease of {A} is held by agent node-1 for pbx-a" in outcome.stderr
+
+
+async def test_publishing_for_a_server_that_an_agent_serves_is_told(eventfed: Command, federation: Federation) -> None:
+    outcome = await eventfed(f"publish device Custom:x INUSE --eid {A} --config agent.toml")
+    assert outcome.code == 0
+    assert f"{A} is pbx-a, served by agent node-1" in outcome.stderr
+
+
+async def _until(condition: Callable[[], bool], within: float = 10.0) -> None:
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+# --- refresh ---
+
+
+async def test_a_refresh_reaches_the_owners(eventfed: Command, federation: Federation) -> None:
+    asked: list[EID | None] = []
+    federation.on_refresh(asked.append)
+    assert (await eventfed("refresh --config agent.toml")).stdout == "asked pbx-a, pbx-b\n"
+    assert (await eventfed(f"refresh --eid {B} --config agent.toml")).stdout == "asked pbx-b\n"
+    assert asked == [None, B]
+    nobody = await eventfed(f"refresh --eid {OWN} --config agent.toml")
+    assert nobody.code == 1
+    assert f"no agent holds the lease of {OWN}" in nobody.stderr
+
+
+# --- credentials ---
+
+
+async def test_secrets_come_from_files_and_wrong_ones_are_told(tmp_path: Path) -> None:
+    users = 'authorization { users = [ { user: "reader", password: "right-secret" } ] }'
+    async with NatsServer(configuration=users) as server:
+        (tmp_path / "good").write_text("right-secret\n")
+        (tmp_path / "bad").write_text("wrong-secret\n")
+        eventfed = Command(tmp_path)
+        options = f"--server {server.url} --federation pbx --user reader --timeout 1.5"
+        wrong = await eventfed(f"members {options} --password-file bad")
+        assert (wrong.code, wrong.stdout) == (3, "")
+        assert "NATS refuses our credentials" in wrong.stderr
+        right = await eventfed(f"members {options} --password-file good")
+        assert "has run here yet" in right.stderr  # in, but no agent has made the stream
+        assert "secret" not in wrong.stderr + right.stderr
+
+
+# --- the help's examples ---
+
+
+@pytest.mark.parametrize(
+    "command", ["members", "state list", "state get", "publish device", "publish mailbox", "refresh"]
+)
+async def test_the_examples_of_the_help_run(
+    command: str, eventfed: Command, nats_server: NatsServer, federation: Federation
+) -> None:
+    help_text = CliRunner().invoke(app, [*command.split(), "--help"]).stdout
+    examples = re.findall(r"^ *\$ eventfed (.*)$", help_text, re.M)
+    assert examples
+    for example in examples:
+        if "--hold" in example:
+            continue
+        outcome = await eventfed(example.replace("nats://127.0.0.1:4222", nats_server.url))
+        assert outcome.code == 0, (example, outcome)
+
+
+async def test_a_reader_makes_no_tombstones(eventfed: Command, nats_server: NatsServer) -> None:
+    """A watcher must not bury what agents, with a longer grace, still keep."""
+    patient = replace(QUICK, grace_period=60.0)
+    async with agent(nats_server, A, settings=patient) as federation:
+        federation.publish(Event.device("Custom:x", DeviceState.INUSE, OWN))
+        assert await federation.flush(5)
+        async with eventfed.running("state watch --config agent.toml --json"):
+            await asyncio.sleep(3)
+        assert federation.get(Event.device("Custom:x", DeviceState.INUSE, OWN).state_key) is not None

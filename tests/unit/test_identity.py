@@ -1,0 +1,179 @@
+"""Which agent serves a member that several of them list."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from eventfed import EID, ClaimState, Federation, Lease
+from eventfed_agent import identity as module
+from eventfed_agent.configuration import MemberConfiguration
+from eventfed_agent.identity import Identity
+from eventfed_agent.injection import Injector
+from eventfed_agent.journal import Journal
+from eventfed_agent.mailboxes import MailboxSlots
+
+MINE = EID.parse("02:00:00:00:00:0a")
+CONFIGURATION = MemberConfiguration(name="a", host="10.0.0.1")
+REPEATS = 32.0
+
+
+class Claim:
+    def __init__(self) -> None:
+        self.state = ClaimState.WAITING
+        self.on_change: Callable[[Claim], None] = lambda claim: None
+
+    @property
+    def held(self) -> bool:
+        return self.state is ClaimState.HELD
+
+    def become(self, state: ClaimState) -> None:
+        self.state = state
+        self.on_change(self)
+
+    def release(self) -> None:
+        self.become(ClaimState.RELEASED)
+
+
+class View:
+    def __init__(self) -> None:
+        self.leases: dict[EID, Lease] = {}
+        self.listeners: list[Callable[[], None]] = []
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        self.listeners.append(callback)
+        return lambda: self.listeners.remove(callback)
+
+    def of(self, eid: EID) -> list[object]:
+        return []
+
+    def put(self, lease: Lease | None) -> None:
+        self.leases = {} if lease is None else {lease.eid: lease}
+        for callback in self.listeners:
+            callback()
+
+
+class Bus:
+    instance = "ours"
+
+    def __init__(self) -> None:
+        self.view = View()
+        self.claims: list[Claim] = []
+
+    def claim(self, eid: EID, *, on_change: Callable[[Claim], None], **_: Any) -> Claim:
+        claim = Claim()
+        claim.on_change = on_change
+        self.claims.append(claim)
+        return claim
+
+
+class Ground:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.bus = Bus()
+        self.freed = 0
+        self.identity = Identity(
+            MINE,
+            CONFIGURATION,
+            cast(Federation, self.bus),
+            cast(MailboxSlots, None),
+            cast(Injector, SimpleNamespace(open=lambda: None, close=lambda: None, run=asyncio.Event().wait)),
+            answers=lambda address: asyncio.sleep(0, True),
+            journal=Journal(),
+            on_held=lambda: None,
+            on_free=self.free,
+        )
+
+    def free(self) -> None:
+        self.freed += 1
+
+
+@pytest.fixture
+async def ground(monkeypatch: pytest.MonkeyPatch) -> Any:
+    ground = Ground()
+    monkeypatch.setattr(module, "_now", lambda: ground.now)
+    task = asyncio.create_task(ground.identity.run())
+    await asyncio.sleep(0)
+    yield ground
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def lease(instance: str, uid: str = CONFIGURATION.identity) -> Lease:
+    return Lease(MINE, uid=uid, name="a", agent="node", instance=instance, epoch=1)
+
+
+def test_a_member_is_claimed_once_it_publishes_and_not_because_it_answers(ground: Ground) -> None:
+    ground.identity.appear()
+    assert ground.bus.claims == []
+    ground.identity.spoke()
+    ground.identity.spoke()
+    assert len(ground.bus.claims) == 1
+
+
+def test_one_that_answers_again_is_claimed_again_only_once_it_publishes(ground: Ground) -> None:
+    ground.identity.spoke()
+    ground.identity.disappear()
+    ground.identity.appear()
+    assert len(ground.bus.claims) == 1
+    assert ground.identity.hears()
+    ground.identity.spoke()
+    assert len(ground.bus.claims) == 2
+
+
+def test_what_a_member_publishes_to_its_former_agent_is_not_heard_while_it_may_be_a_repetition(ground: Ground) -> None:
+    ground.identity.spoke()
+    ground.bus.claims[0].become(ClaimState.HELD)
+    ground.bus.view.put(lease("another"))
+    ground.bus.claims[0].become(ClaimState.LOST)
+    assert ground.identity.moved
+    assert not ground.identity.hears()
+    ground.now += REPEATS - 0.1
+    assert not ground.identity.hears()
+    ground.now += 0.2
+    assert ground.identity.hears()
+    assert ground.identity.outdated
+
+
+def test_one_that_said_goodbye_and_went_to_another_agent_is_not_taken_back(ground: Ground) -> None:
+    ground.identity.spoke()
+    ground.bus.claims[0].become(ClaimState.HELD)
+    ground.identity.disappear()
+    ground.bus.view.put(lease("another"))
+    ground.identity.appear()
+    assert ground.identity.moved
+    assert ground.identity.outdated
+    assert not ground.identity.hears()
+
+
+def test_the_former_agent_is_told_when_the_other_lets_go_and_hears_at_once(ground: Ground) -> None:
+    ground.identity.spoke()
+    ground.bus.claims[0].become(ClaimState.HELD)
+    ground.bus.view.put(lease("another"))
+    ground.bus.claims[0].become(ClaimState.LOST)
+    assert ground.freed == 0
+    ground.bus.view.put(None)
+    assert ground.freed == 1
+    assert not ground.identity.moved
+    assert ground.identity.hears()
+    ground.identity.spoke()
+    assert len(ground.bus.claims) == 2
+
+
+def test_our_own_lease_and_that_of_another_server_do_not_mean_that_it_has_moved(ground: Ground) -> None:
+    ground.identity.spoke()
+    ground.bus.claims[0].become(ClaimState.HELD)
+    ground.identity.disappear()
+    for other in (lease("ours"), lease("another", uid="another server")):
+        ground.bus.view.put(other)
+        assert not ground.identity.moved
+        assert ground.identity.hears()
+
+
+def test_a_duplicate_that_goes_away_is_none_any_more(ground: Ground) -> None:
+    ground.identity.spoke()
+    ground.identity.duplicate_of = "b"
+    ground.identity.disappear()
+    assert ground.identity.duplicate_of is None

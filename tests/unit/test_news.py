@@ -1,0 +1,70 @@
+"""What is news of a shared mailbox."""
+
+from eventfed import EID, Event
+from eventfed_agent.news import SharedNews, latest_news
+
+A, B = EID.parse("02:00:00:00:00:0a"), EID.parse("02:00:00:00:00:0b")
+
+
+class Bus:
+    """The last word of each server on one mailbox, and who numbers it."""
+
+    def __init__(self) -> None:
+        self.states: dict[EID, Event] = {}
+        self.news = {A: SharedNews(), B: SharedNews()}
+
+    def say(self, eid: EID, new: int, old: int, *, overwritten: bool = False) -> None:
+        event = Event.mailbox("1001@default", new, old, eid)
+        self.states[eid] = self.news[eid].number(event, self.states.get(eid), self.states, overwritten=overwritten)
+
+    @property
+    def lamp(self) -> tuple[int, int] | None:
+        latest = latest_news(self.states)
+        return tuple(latest.counts) if latest else None
+
+
+def test_the_last_change_wins() -> None:
+    bus = Bus()
+    assert bus.lamp is None
+    bus.say(A, 1, 0)
+    bus.say(B, 0, 1)
+    assert bus.lamp == (0, 1)
+    bus.say(A, 2, 1)
+    assert bus.lamp == (2, 1)
+
+
+def test_an_answer_to_a_refresh_is_no_news() -> None:
+    bus = Bus()
+    bus.say(B, 0, 0)
+    bus.say(A, 1, 0)
+    for _ in range(3):
+        bus.say(B, 0, 0)
+    assert bus.lamp == (1, 0)
+
+
+def test_the_first_word_after_a_restart_is_news() -> None:
+    bus = Bus()
+    bus.say(B, 0, 0)
+    bus.say(A, 1, 0)
+    bus.news[B].restarted()
+    bus.say(B, 0, 0)
+    assert bus.lamp == (0, 0)
+    bus.say(A, 1, 0, overwritten=True)
+    bus.say(B, 0, 0)
+    assert bus.lamp == (1, 0)
+
+
+def test_a_new_message_counts_although_the_server_says_the_same_as_last_time() -> None:
+    bus = Bus()
+    bus.say(A, 1, 0)
+    bus.say(B, 0, 0)  # heard through B and deleted
+    bus.say(A, 1, 0, overwritten=True)
+    assert bus.lamp == (1, 0)
+
+
+def test_what_is_no_news_keeps_its_number() -> None:
+    bus = Bus()
+    bus.say(A, 1, 0)
+    before = bus.states[A]
+    bus.say(A, 1, 0)
+    assert bus.states[A] == before

@@ -1,0 +1,401 @@
+"""The custom resource definition: what `kubectl apply` takes, and what it answers to what it does not take.
+
+An API server is played by jsonschema for the schema and by cel-python for the rules; defaults come first, as there.
+"""
+
+import copy
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import celpy
+import celpy.celtypes
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from eventfed.resource import EventFederationSpec, check_resource_name
+from eventfed.spec import Spec
+from eventfed_operator._crd import custom_resource_definition, structural_schema, written
+
+CHART = Path(__file__).parents[2] / "charts" / "eventfed" / "templates" / "eventfederations.yaml"
+SCHEMA: dict[str, Any] = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+# k8s.io/apiextensions-apiserver/pkg/apiserver/schema: what a structural schema may hold at all.
+STRUCTURAL = {
+    *("type", "format", "description", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength"),
+    *("minItems", "maxItems", "minProperties", "maxProperties", "required", "default", "properties", "items"),
+    *("additionalProperties", "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+    *("x-kubernetes-map-type", "x-kubernetes-validations"),
+}
+
+
+# --- an API server -----------------------------------------------------------------------------------------------
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path or "root", schema
+    for name, one in schema.get("properties", {}).items():
+        yield from nodes(one, f"{path}.{name}")
+    for name in ("items", "additionalProperties"):
+        if name in schema:
+            yield from nodes(schema[name], f"{path}.{name}")
+
+
+def defaulted(value: Any, schema: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        filled = {**{k: copy.deepcopy(s["default"]) for k, s in properties.items() if "default" in s}, **value}
+        free = schema.get("additionalProperties", {})
+        return {name: defaulted(one, properties.get(name, free)) for name, one in filled.items()}
+    if isinstance(value, list):
+        return [defaulted(one, schema.get("items", {})) for one in value]
+    return value
+
+
+def unknown_fields(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
+    if path == ".metadata":
+        return
+    if isinstance(value, dict) and "additionalProperties" not in schema:
+        for name, one in value.items():
+            if name in schema.get("properties", {}):
+                yield from unknown_fields(one, schema["properties"][name], f"{path}.{name}")
+            else:
+                yield f'unknown field "{path[1:]}.{name}"'
+    elif isinstance(value, list):
+        for one in value:
+            yield from unknown_fields(one, schema.get("items", {}), path)
+
+
+def for_jsonschema(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [for_jsonschema(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: for_jsonschema(value) for key, value in schema.items() if key != "format"}
+    if schema.get("x-kubernetes-int-or-string") is True:
+        result["type"] = ["integer", "string"]
+    return result
+
+
+def as_cel(value: Any, schema: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        properties, free = schema.get("properties", {}), schema.get("additionalProperties", {})
+        items = {celpy.celtypes.StringType(k): as_cel(v, properties.get(k, free)) for k, v in value.items()}
+        return celpy.celtypes.MapType(items)
+    if isinstance(value, list):
+        return celpy.celtypes.ListType([as_cel(one, schema.get("items", {})) for one in value])
+    if schema.get("type") == "number":
+        return celpy.celtypes.DoubleType(value)
+    return celpy.json_to_cel(value)
+
+
+@functools.cache
+def program(rule: str) -> celpy.Runner:
+    environment = celpy.Environment()
+    return environment.program(environment.compile(rule))
+
+
+def rule_failures(value: Any, old: Any, schema: dict[str, Any]) -> Iterator[str]:
+    for one in schema.get("x-kubernetes-validations", ()):
+        transition = "oldSelf" in one["rule"]
+        if transition and old is None:
+            continue
+        names = {"self": as_cel(value, schema)} | ({"oldSelf": as_cel(old, schema)} if transition else {})
+        if program(one["rule"]).evaluate(names) != celpy.celtypes.BoolType(True):
+            yield one["message"]
+    if isinstance(value, dict):
+        for name, one in value.items():
+            inner = schema.get("properties", {}).get(name) or schema.get("additionalProperties", {})
+            yield from rule_failures(one, old.get(name) if isinstance(old, dict) else None, inner)
+    elif isinstance(value, list):
+        keys = schema.get("x-kubernetes-list-map-keys")
+        seen = [tuple(one.get(key) for key in keys) for one in value] if keys else []
+        before = {tuple(one.get(key) for key in keys): one for one in old or ()} if keys else {}
+        if len(set(seen)) < len(seen):
+            yield "Duplicate value"
+        if schema.get("x-kubernetes-list-type") == "set" and len(set(value)) < len(value):
+            yield "Duplicate value"
+        for index, one in enumerate(value):
+            yield from rule_failures(one, before.get(seen[index]) if keys else None, schema.get("items", {}))
+
+
+def refusals(manifest: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
+    """What the API server answers to a manifest; empty when it takes it."""
+    unknown = list(unknown_fields(manifest, SCHEMA, ""))
+    filled = defaulted(manifest, SCHEMA)
+    wrong = [
+        f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
+        for error in jsonschema.Draft202012Validator(for_jsonschema(SCHEMA)).iter_errors(filled)
+    ]
+    if unknown or wrong:
+        return unknown + wrong
+    return list(rule_failures(filled, defaulted(old, SCHEMA) if old else None, SCHEMA))
+
+
+def manifest(name: str = "pbx", **spec: Any) -> dict[str, Any]:
+    whole: dict[str, Any] = {
+        "members": {"selector": {"matchLabels": {"app": "asterisk"}}},
+        "events": [{"type": "mwi", "voicemailStorage": "Separate"}, {"type": "device_state"}],
+        **spec,
+    }
+    return {
+        "apiVersion": "eventfed.io/v1alpha1",
+        "kind": "EventFederation",
+        "metadata": {"name": name, "namespace": "voice"},
+        "spec": {key: value for key, value in whole.items() if value is not None},
+    }
+
+
+SERVERS = ["tls://nats.example.net:4222"]
+PASSWORD = {"name": "nats", "key": "password"}
+
+RIGHT: list[dict[str, Any]] = [
+    {},
+    {"events": [{"type": "mwi", "voicemailStorage": "Separate", "injection": "Beside"}]},
+    {"events": [{"type": "mwi", "voicemailStorage": "Shared", "include": ["@default$"], "publish": False}]},
+    {"members": {"selector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}, "transport": "TCP"}},
+    {"federation": "voice_pbx", "site": "east", "paused": True, "deletionPolicy": "Retain"},
+    {"nats": {"stream": {"replicas": 3, "storage": "Memory", "maxBytes": 1_048_576}}},
+    {
+        "nats": {
+            "servers": SERVERS,
+            "credentials": {"user": "agents", "password": PASSWORD},
+            "operatorCredentials": {"nkeySeed": {"name": "nats", "key": "seed"}},
+            "tls": {"authorities": {"name": "nats", "key": "ca.crt"}, "certificate": "nats-client"},
+            "subjectPrefix": "telephony",
+        }
+    },
+    {"departure": {"gracePeriod": 5.5, "mailboxes": "Remove"}},
+    {
+        "agent": {
+            "resources": {"requests": {"cpu": 1, "memory": "64Mi"}},
+            "placement": {"tolerations": [{"operator": "Exists"}], "nodeSelector": {"pool": "voice"}},
+            "updateStrategy": {"maxSurge": "25%"},
+        }
+    },
+    {"agent": {"updateStrategy": {"maxSurge": 2}, "logLevel": "debug", "image": "registry.example/eventfed:1"}},
+]
+
+
+@pytest.mark.parametrize("spec", RIGHT, ids=lambda spec: "-".join(spec) or "least")
+def test_what_is_right_is_taken(spec: dict[str, Any]) -> None:
+    assert refusals(manifest(**spec)) == []
+    EventFederationSpec.model_validate(defaulted(manifest(**spec), SCHEMA)["spec"])
+
+
+def events(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"events": list(entries)}
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"members": None}, "'members' is a required property"),
+    ({"members": {}}, "'selector' is a required property"),
+    ({"members": {"selector": {}}}, "members.selector would select every pod of the namespace: name a label"),
+    ({"members": {"selector": {"matchLabels": {}}}}, "members.selector would select every pod"),
+    (
+        {"members": {"selector": {"matchExpressions": [{"key": "app", "operator": "In"}]}}},
+        "In and NotIn need values, Exists and DoesNotExist must have none",
+    ),
+    (
+        {"members": {"selector": {"matchExpressions": [{"key": "app", "operator": "Exists", "values": ["a"]}]}}},
+        "In and NotIn need values, Exists and DoesNotExist must have none",
+    ),
+    ({"members": {"selector": {"matchLabels": {"a": "b"}}, "port": 70_000}}, "70000 is greater than the maximum"),
+    ({"members": {"selector": {"matchLabels": {"a": "b"}}, "transport": "TLS"}}, r"'TLS' is not one of \['UDP'"),
+    ({"events": None}, "'events' is a required property"),
+    (events(), r"\[\] should be non-empty"),
+    (events({"type": "presence"}), r"'presence' is not one of \['mwi', 'device_state'\]"),
+    (events({"type": "mwi"}), r"mwi needs voicemailStorage: Separate .* or Shared \(one spool\)"),
+    (events({"type": "mwi", "voicemailStorage": "Both"}), "'Both' is not one of"),
+    (
+        events({"type": "mwi", "voicemailStorage": "Shared", "injection": "Beside"}),
+        "injection: Beside needs voicemailStorage: Separate; with Shared use InPlace",
+    ),
+    (events({"type": "device_state", "voicemailStorage": "Shared"}), "belong to mwi alone: remove them here"),
+    (events({"type": "device_state", "injection": "InPlace"}), "belong to mwi alone: remove them here"),
+    (events({"type": "device_state"}, {"type": "device_state"}), "a type is listed twice: merge the two entries"),
+    (events({"type": "device_state", "include": ["x" * 257]}), "is too long"),
+    (events({"type": "device_state", "exclude": ["x"] * 33}), "is too long"),
+    ({"federation": "voice.pbx"}, "does not match"),
+    ({"site": "Gebäude 1"}, "does not match"),
+    ({"method": "core"}, "'core' is not one of|'jetstream' was expected"),
+    ({"nats": {"servers": []}}, r"\[\] should be non-empty"),
+    ({"nats": {"servers": ["nats://user:secret@nats:4222"]}}, "does not match"),
+    ({"nats": {"servers": ["nats:4222"]}}, "does not match"),
+    ({"nats": {"credentials": {"token": PASSWORD}}}, r"name those in nats\.servers, or remove the others"),
+    ({"nats": {"tls": {"certificate": "mine"}}}, r"name those in nats\.servers, or remove the others"),
+    ({"nats": {"subjectPrefix": "mine"}}, r"name those in nats\.servers, or remove the others"),
+    ({"nats": {"servers": SERVERS, "credentials": {}}}, "use exactly one of user"),
+    (
+        {"nats": {"servers": SERVERS, "credentials": {"token": PASSWORD, "nkeySeed": PASSWORD}}},
+        "use exactly one of user",
+    ),
+    ({"nats": {"servers": SERVERS, "credentials": {"user": "agents"}}}, "user and password belong together"),
+    ({"nats": {"servers": SERVERS, "credentials": {"password": PASSWORD}}}, "user and password belong together"),
+    ({"nats": {"stream": {"replicas": 2}}}, r"2 is not one of \[1, 3, 5\]"),
+    ({"nats": {"stream": {"maxBytes": 100}}}, "100 is less than the minimum"),
+    ({"departure": {"gracePeriod": 0}}, "0 is less than the minimum of 1"),
+    ({"departure": {"gracePeriod": "30s"}}, "'30s' is not of type 'number'"),
+    ({"departure": {"gracePeriod": 600, "tombstoneTTL": 60}}, "tombstoneTTL must be at least gracePeriod"),
+    ({"agent": {"resources": {"limits": {"memory": "256 MB"}}}}, "does not match"),
+    ({"agent": {"updateStrategy": {"maxSurge": 0}}}, "write a number from 1 or a share from 1% to 100%"),
+    ({"agent": {"updateStrategy": {"maxSurge": "half"}}}, "write a number from 1 or a share from 1% to 100%"),
+    (
+        {"agent": {"updateStrategy": {"type": "OnDelete", "maxSurge": 1}}},
+        "maxSurge is for type: RollingUpdate: remove it",
+    ),
+    (
+        {"agent": {"placement": {"tolerations": [{"operator": "Exists", "key": "a", "value": "b"}]}}},
+        "with operator: Exists remove value; with Equal give a key",
+    ),
+    ({"agent": {"placement": {"tolerations": [{"value": "b"}]}}}, "with Equal give a key"),
+    ({"agent": {"logLevel": "loud"}}, "'loud' is not one of"),
+    ({"deletionPolicy": "Keep"}, r"'Keep' is not one of \['Delete', 'Retain'\]"),
+    ({"paused": "later"}, "'later' is not of type 'boolean'"),
+    ({"selector": {"app": "asterisk"}}, 'unknown field "spec.selector"'),
+    ({"agent": {"replicas": 3}}, 'unknown field "spec.agent.replicas"'),
+]
+
+
+@pytest.mark.parametrize(("spec", "message"), WRONG, ids=lambda one: str(one)[:70])
+def test_a_wrong_manifest_is_answered_with_what_to_change(spec: dict[str, Any], message: str) -> None:
+    assert re.search(message, "; ".join(refusals(manifest(**spec))))
+
+
+@pytest.mark.parametrize(("spec", "message"), WRONG, ids=lambda one: str(one)[:70])
+def test_the_operator_refuses_what_the_api_server_refuses(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError):
+        EventFederationSpec.model_validate(manifest(**spec)["spec"])
+
+
+CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({}, {"federation": "voice_other"}, "federation cannot be changed: delete the EventFederation"),
+    ({"federation": "a"}, {"federation": "b"}, "federation cannot be changed"),
+    ({"federation": "a"}, {}, "federation cannot be changed"),
+    ({}, {"site": "east"}, "site cannot be changed"),
+    (
+        {"nats": {"servers": SERVERS, "subjectPrefix": "a"}},
+        {"nats": {"servers": SERVERS, "subjectPrefix": "b"}},
+        r"nats\.subjectPrefix cannot be changed",
+    ),
+    ({}, {"nats": {"stream": {"storage": "Memory"}}}, r"nats\.stream\.storage cannot be changed"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "message"), CHANGES)
+def test_what_a_federation_is_cannot_be_changed(before: dict[str, Any], after: dict[str, Any], message: str) -> None:
+    old = manifest(**before)
+    assert refusals(old) == [] == refusals(old, old)
+    assert re.search(message, "; ".join(refusals(manifest(**after), old)))
+
+
+def test_anything_else_can_be_changed() -> None:
+    for spec in RIGHT:
+        if spec.keys() & {"federation", "site", "nats"}:
+            continue
+        assert refusals(manifest(**spec), manifest()) == []
+
+
+@pytest.mark.parametrize("name", ["Pbx", "1pbx", "pbx.east", "pbx-", "p" * 41])
+def test_a_name_that_no_service_can_carry_is_refused(name: str) -> None:
+    assert any("metadata.name: use 1 to 40 characters" in answer for answer in refusals(manifest(name)))
+    with pytest.raises(ValueError, match=r"metadata\.name: use 1 to 40 characters"):
+        check_resource_name(name)
+
+
+@pytest.mark.parametrize("name", ["p", "pbx", "pbx-2-east", "p" * 40])
+def test_other_names_are_taken(name: str) -> None:
+    assert refusals(manifest(name)) == []
+    assert check_resource_name(name) == name
+
+
+# --- the definition ----------------------------------------------------------------------------------------------
+
+
+def test_the_chart_holds_what_the_models_say() -> None:
+    assert CHART.read_text() == written(), "write it anew with python -m eventfed_operator._crd"
+    assert yaml.safe_load(CHART.read_text()) == custom_resource_definition()
+
+
+def test_it_is_a_definition_as_kubernetes_knows_it() -> None:
+    kubernetes_validate.validate(custom_resource_definition(), "1.34", strict=True)
+
+
+def test_helm_keeps_it() -> None:
+    assert custom_resource_definition()["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert "{{" not in CHART.read_text()
+
+
+@pytest.mark.parametrize(("path", "schema"), list(nodes(SCHEMA)), ids=lambda one: one if isinstance(one, str) else "")
+def test_the_schema_is_structural(path: str, schema: dict[str, Any]) -> None:
+    assert schema.keys() <= STRUCTURAL
+    assert ("type" in schema) != (schema.get("x-kubernetes-int-or-string") is True)
+    assert not ("properties" in schema and "additionalProperties" in schema)
+    if schema.get("type") == "array":
+        assert "items" in schema
+        assert "maxItems" in schema, "a list without an end makes CEL rules too dear for the API server"
+    if schema.get("x-kubernetes-list-type") == "map":
+        assert set(schema["x-kubernetes-list-map-keys"]) <= set(schema["items"]["required"])
+    if "default" in schema:
+        filled = defaulted(schema["default"], schema)
+        assert list(jsonschema.Draft202012Validator(for_jsonschema(schema)).iter_errors(filled)) == []
+        assert list(unknown_fields(filled, schema, "")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [one for one in nodes(SCHEMA) if not one[0].startswith(".metadata") and one[0] != "root"],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_kubectl_explain_says_something_of_each_field(path: str, schema: dict[str, Any]) -> None:
+    if not path.endswith((".items", ".additionalProperties")):
+        assert schema.get("description", "").endswith("."), path
+
+
+RULES = [(path, rule) for path, schema in nodes(SCHEMA) for rule in schema.get("x-kubernetes-validations", ())]
+
+
+@pytest.mark.parametrize(("path", "rule"), RULES, ids=lambda one: one if isinstance(one, str) else "")
+def test_each_rule_can_be_read_and_says_what_to_do(path: str, rule: dict[str, str]) -> None:
+    program(rule["rule"])
+    assert "\n" not in rule["message"]
+    assert len(rule["message"]) > 30
+
+
+def test_each_rule_is_broken_by_some_manifest_above() -> None:
+    answers = [*(refusals(manifest(**spec)) for spec, _ in WRONG), refusals(manifest("Pbx"))]
+    answers += [refusals(manifest(**after), manifest(**before)) for before, after, _ in CHANGES]
+    said = {answer for one in answers for answer in one}
+    assert {rule["message"] for _, rule in RULES} <= said
+
+
+def test_the_printer_columns_are_those_people_ask_for() -> None:
+    version = custom_resource_definition()["spec"]["versions"][0]
+    assert [column["name"] for column in version["additionalPrinterColumns"]] == [
+        *("Ready", "Members", "Agents", "Reason", "Age")
+    ]
+    assert version["subresources"] == {"status": {}}
+    assert custom_resource_definition()["spec"]["names"]["shortNames"] == ["evfed"]
+    assert custom_resource_definition()["spec"]["names"]["categories"] == ["all", "eventfed"]
+
+
+def test_the_defaults_of_schema_and_models_are_the_same() -> None:
+    filled = EventFederationSpec.model_validate(defaulted(manifest(), SCHEMA)["spec"])
+    assert filled == EventFederationSpec.model_validate(manifest()["spec"])
+
+
+class Either(Spec):
+    """A model that no structural schema can say."""
+
+    one: int | bool
+
+
+def test_what_no_structural_schema_can_say_is_noticed() -> None:
+    model: type[BaseModel] = Either
+    with pytest.raises(ValueError, match=r"Either\.one: a structural schema has no alternatives"):
+        structural_schema(model)

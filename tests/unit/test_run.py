@@ -1,0 +1,115 @@
+"""The runner of the test suites: what it reads, and what its last line says."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest">
+<testcase classname="bus" name="test_a"><properties>
+  <property name="measured: NATS restarted" value="1.5 s"/><property name="other" value="x"/></properties></testcase>
+<testcase classname="bus" name="test_b"><failure message="no">text</failure></testcase>
+<testcase classname="bus" name="test_c"><failure message="no">text</failure><error message="teardown"/></testcase>
+<testcase classname="bus" name="test_d"><skipped type="pytest.skip" message="needs root"/></testcase>
+</testsuite></testsuites>
+"""
+
+
+@pytest.fixture(scope="module")
+def run() -> Any:
+    specification = importlib.util.spec_from_file_location("eventfed_tests_run", ROOT / "tests" / "run.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module: ModuleType = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_a_report_is_counted_once_per_test(run: Any, tmp_path: Path) -> None:
+    report = tmp_path / "bus.xml"
+    report.write_text(REPORT)
+    suite = run.read_report("bus", report)
+    assert (suite.passed, suite.failed) == (1, 2)
+    assert suite.failures == ["bus::test_b", "bus::test_c"]
+    assert suite.skipped == [("bus::test_d", "needs root")]
+    assert suite.measured == [("NATS restarted", "1.5 s")]
+
+
+def test_a_suite_that_wrote_nothing_is_empty(run: Any, tmp_path: Path) -> None:
+    suite = run.read_report("bus", tmp_path / "none.xml")
+    assert (suite.passed, suite.failed, suite.skipped) == (0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "line", "code"),
+    [
+        ({"unit": (3, 0), "bus": (2, 0)}, "5 passed, 0 failed, 0 skipped", 0),
+        ({"unit": (3, 0), "bus": (2, 1)}, "5 passed, 1 failed, 0 skipped", 1),
+        ({"unit": (0, 0)}, "0 passed, 0 failed, 0 skipped", 1),
+    ],
+)
+def test_the_last_line_and_the_exit_code_say_it_all(
+    run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    outcomes: dict[str, tuple[int, int]],
+    line: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setattr(run, "run_suite", lambda name, chosen: run.Suite(name, *outcomes[name]))
+    assert run.main([f"--suite={name}" for name in outcomes]) == code
+    assert capsys.readouterr().out.splitlines()[-1] == line
+
+
+def test_a_crash_of_pytest_is_a_failure(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "crash.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setenv("PYTEST_PLUGINS", "crash")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    suite = run.run_suite("unit", run.parse_arguments([]))
+    assert (suite.passed, suite.failed) == (0, 1)
+    assert suite.failures == ["unit: pytest ended with signal SIGKILL"]
+
+
+def test_results_stand_between_the_markers(run: Any, tmp_path: Path) -> None:
+    document = tmp_path / "failure-modes.md"
+    document.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
+    run.record("new \\1", document)
+    run.record("newer", document)
+    assert document.read_text() == f"before\n{run.BEGIN}\nnewer\n{run.END}\nafter\n"
+    document.write_text("no markers")
+    with pytest.raises(SystemExit, match="one pair"):
+        run.record("new", document)
+
+
+def test_the_document_has_the_markers(run: Any) -> None:
+    text = run.DOCUMENT.read_text(encoding="utf-8")
+    assert text.count(run.BEGIN) == text.count(run.END) == 1
+
+
+def test_thirds_take_turns_and_name_themselves(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = []
+    for number in ("0", "1", "2", "3"):
+        monkeypatch.setenv("EVENTFED_CI_NUMBER", number)
+        chosen.append(run.parse_arguments(["--third", "auto"]).third)
+    assert chosen == ["1/3", "2/3", "3/3", "1/3"]
+    with pytest.raises(SystemExit):
+        run.parse_arguments(["--third", "4/3"])
+    with pytest.raises(SystemExit):
+        run.parse_arguments(["--third", "1/3", "--full"])
+
+
+def test_what_was_measured_is_a_table(run: Any) -> None:
+    suite = run.Suite("bus", passed=1, measured=[("NATS restarted", "1.5 s")], skipped=[("bus::t", "needs root")])
+    text = run.results_text([suite])
+    assert "| bus | 1 | 0 | 1 | 0 |" in text
+    assert "| NATS restarted | 1.5 s |" in text
+    assert "* `bus::t`: needs root" in text

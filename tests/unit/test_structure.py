@@ -1,0 +1,60 @@
+"""What holds of every file of the repository."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST = 400
+
+# Taken apart, so that this file does not hold what it looks for.
+FOREIGN = [
+    "".join(parts)
+    for parts in (
+        ("pypi", ".org"),
+        ("python", "hosted.org"),
+        ("index", "-url"),
+        ("find", "-links"),
+        ("registry", ".npmjs"),
+        ("proxy", ".golang.org"),
+        ("deb", ".debian.org"),
+        ("/work", "/"),
+    )
+]
+
+
+def files(*patterns: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files("*.py")}
+    assert lengths
+    too_long = {str(path.relative_to(ROOT)): lines for path, lines in lengths.items() if lines > LONGEST}
+    assert not too_long, f"split what has several purposes: {too_long}"
+
+
+def test_nothing_names_a_package_registry_or_a_developers_folder() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in files()
+        for word in FOREIGN
+        if word in path.read_text(encoding="utf-8", errors="ignore")
+    ]
+    assert not found
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    names = [path.name for path in files("tests/*/test_*.py")]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_every_package_is_typed() -> None:
+    for package in ("events/eventfed", "agent/eventfed_agent", "cli/eventfed_cli", "lab/eventfed_lab"):
+        assert (ROOT / package / "py.typed").exists()
