@@ -137,7 +137,9 @@ def read_report(name: str, report: Path) -> Suite:
     if not report.exists():
         return suite
     for case in ElementTree.parse(report).getroot().iter("testcase"):
-        test = f"{case.get('classname', '')}::{case.get('name', '')}"
+        if not case.get("classname"):
+            continue  # a test that was interrupted
+        test = f"{case.get('classname')}::{case.get('name')}"
         for entry in case.iter("property"):
             if entry.get("name", "").startswith(MEASURED):
                 suite.measured.append((entry.get("name", "")[len(MEASURED) :], entry.get("value", "")))

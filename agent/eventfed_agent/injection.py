@@ -5,6 +5,7 @@ So a device that changes a thousand times while a member is slow costs that memb
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -101,6 +102,7 @@ class Injector:
         self._cursor: Cursor = view.cursor()
         self._wake = asyncio.Event()
         self._gate = asyncio.Event()
+        self._restarted = asyncio.Event()
         self._space = asyncio.Event()
         self._settled = asyncio.Event()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
@@ -124,6 +126,9 @@ class Injector:
         self.slots.forget()
         self._cursor.rewind()
         self._wake.set()
+        # Whoever waits for better times: they have come.
+        self._restarted.set()
+        self._restarted.clear()
 
     def touch(self, mailbox: str) -> None:
         """The member's own counts of a mailbox changed."""
@@ -201,16 +206,16 @@ class Injector:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            item = self._item(state)
+            turns += 1
+            if turns % 256 == 0:
+                await asyncio.sleep(0)
             if not self._concerns(state):
                 continue
+            item = self._item(state)
             while not self._has_space(item):
                 self._space.clear()
                 await self._space.wait()
             self._put(item)
-            turns += 1
-            if turns % 256 == 0:
-                await asyncio.sleep(0)
 
     async def _drain(self, number: int, lane: _Lane) -> None:
         while True:
@@ -256,7 +261,7 @@ class Injector:
         if outcome.delivery is Delivery.SILENT:
             self.counters.silent += 1
             lane.put(item, attempts, first=True)
-            await asyncio.sleep(_REFUSAL_PAUSE)
+            await self._pause()
             return
         self.counters.refused += 1
         # 500 is Asterisk's word for a body it cannot read: asking again would hold the lane up for ever. All other
@@ -265,7 +270,12 @@ class Injector:
             self.counters.given_up += 1
             return
         lane.put(item, attempts + 1, first=True)
-        await asyncio.sleep(_REFUSAL_PAUSE)
+        await self._pause()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REFUSAL_PAUSE):
+                await self._restarted.wait()
 
     # --- values -----------------------------------------------------------------------------------------------
 

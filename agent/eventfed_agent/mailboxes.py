@@ -79,10 +79,12 @@ class MailboxSlots:
         Returns False for the echo of counts that it was given back as its own.
         """
         slot = self._slots.setdefault(mailbox, _Slot())
-        if counts in slot.echoes and now - max(slot.last_attempt, slot.last_injection) <= _CROSSING:
+        crossed = now - max(slot.last_attempt, slot.last_injection) <= _CROSSING
+        if crossed and counts in slot.echoes:
             slot.echoes = tuple(echo for echo in slot.echoes if echo != counts)
             return False
-        slot.echoes = ()
+        if not crossed:
+            slot.echoes = ()
         if self.injection is Injection.BESIDE:
             slot.own = counts
             return True
@@ -93,7 +95,6 @@ class MailboxSlots:
             slot.answers = 0
         elif slot.injected and counts != slot.held:
             slot.answers = slot.answers + 1 if now - slot.last_injection <= self._pause else 1
-        crossed = now - max(slot.last_attempt, slot.last_injection) <= _CROSSING
         slot.own, slot.held = counts, None if crossed else counts
         slot.injected = False
         return True

@@ -359,6 +359,8 @@ class Member:
 
     def _held(self) -> None:
         self._caught_up = False
+        if self.identity is not None:
+            self.identity.repeat_mailboxes(self._filters)
         self._rounds.need("claimed")
 
     def _freed(self) -> None:

@@ -43,5 +43,6 @@ class SharedNews:
         if self._spoken is not None:
             self._spoken.add(event.key)
         if before is not None and before.counts == event.counts and not first and not overwritten:
-            return replace(event, news=before.news)
+            # The time as well: it decides between servers that spoke at once, and nobody looks again for it alone.
+            return replace(event, news=before.news, time=before.time)
         return replace(event, news=next_news([*others.values(), *([before] if before is not None else [])]))

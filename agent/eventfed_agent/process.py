@@ -1,6 +1,7 @@
 """The agent as a process: signals, HTTP endpoints, and a configuration file that may change."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from .journal import Journal
 __all__ = ["read_tokens", "run_agent"]
 
 _LOOK_EVERY = 1.0
+_COLLECT_EVERY = 20_000
+"""New objects, less those freed, between two collections of the youngest generation."""
 
 
 def read_tokens(configuration: AgentConfiguration) -> Tokens:
@@ -40,6 +43,9 @@ async def run_agent(
     """
     configuration = load_configuration(path)
     journal = journal or Journal()
+    # A process of many states that live long: with Python's own threshold a third of a replay goes into collections.
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

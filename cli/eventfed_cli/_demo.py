@@ -1,6 +1,7 @@
 """``eventfed demo``: a federation of three servers on this machine, from nothing to nothing."""
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -94,15 +95,18 @@ class Demo:
         """Start everything, tell the story, end everything."""
         self.tell("starting a nats-server, three servers and an agent for each ...")
         began = time.monotonic()
-        async with Pbx(root, _NAMES) as pbx:
+        async with AsyncExitStack() as stack:
+            pbx = Pbx(root, _NAMES)
+            stack.callback(_remove_files, pbx)
+            await stack.enter_async_context(pbx)
             ms = round((time.monotonic() - began) * 1000, 3)
             self._add(Step("three servers start and are federated", "synced", "synced", ms, True))
             story = Story(pbx, self.board, pause=0.0 if self._check else _PAUSE, tell=self.tell_step)
-            async with AsyncExitStack() as stack:
+            async with AsyncExitStack() as display:
                 if self._live:
                     self.board.most_steps = max(3, self._console.height - len(ROWS) - 8)
-                    stack.enter_context(Live(self.board, console=self._console, refresh_per_second=8))
-                    await stack.enter_async_context(story.looking())
+                    display.enter_context(Live(self.board, console=self._console, refresh_per_second=8))
+                    await display.enter_async_context(story.looking())
                 await story.run()
                 await story.look()
                 self.board.most_steps = None
@@ -144,6 +148,12 @@ def run(kind: Kind, *, check: bool, as_json: bool, svg: Path | None) -> None:
         demo.fail("set-up", _reason(error))
     if not demo.finish():
         raise typer.Exit(Exit.PROBLEM)
+
+
+def _remove_files(pbx: Pbx) -> None:
+    """The agents' logs and secrets, which the lab keeps for tests that fail."""
+    for agent in pbx.agents.values():
+        shutil.rmtree(agent.file.parent, ignore_errors=True)
 
 
 def _reason(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.text import Text
 
 from eventfed import EID, EventfedError, Lease
 from eventfed.spec import VoicemailStorage
@@ -30,11 +31,11 @@ from ._doctor_nats import check_nats
 from ._doctor_probes import Prober
 from ._exits import Exit
 from ._findings import Finding, Verdict, not_checked, ok, problem
-from ._tables import stdout, table
+from ._tables import printable, stdout, table
 
-__all__ = ["examine", "run"]
+__all__ = ["examine", "print_findings", "run"]
 
-_STYLES = {Verdict.OK: "green", Verdict.PROBLEM: "bold red", Verdict.NOT_CHECKED: "yellow"}
+_STYLES = {Verdict.OK: "", Verdict.PROBLEM: "bold red", Verdict.NOT_CHECKED: "yellow"}
 
 
 def run(file: Path, *, timeout: float, as_json: bool) -> None:
@@ -47,16 +48,17 @@ def run(file: Path, *, timeout: float, as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
-        _print(findings)
+        print_findings(findings)
     if any(finding.verdict is Verdict.PROBLEM for finding in findings):
         raise typer.Exit(Exit.PROBLEM)
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def print_findings(findings: Sequence[Finding]) -> None:
+    """A table for people, and below it what to change."""
     result = table(["WHAT", "CHECK", "RESULT", "SEEN"], [])
     for finding in findings:
-        style = _STYLES[finding.verdict]
-        result.add_row(finding.subject, finding.check, f"[{style}]{finding.verdict}[/]", finding.detail)
+        cells = map(Text, map(printable, (finding.subject, finding.check, finding.verdict, finding.detail)))
+        result.add_row(*cells, style=_STYLES[finding.verdict])
     console = stdout()
     console.print(result)
     changes = [finding for finding in findings if finding.change]

@@ -48,12 +48,11 @@ async def check_nats(configuration: AgentConfiguration, timeout: float) -> list[
             credentials=credentials(configuration.nats),
             on_problem=refused.append,
         ) as (client, _):
-            version = client.connected_server_version
-            found = [ok(subject, "connection", f"connected to {servers}, nats-server {version}")]
-            if (version.major, version.minor) < _OLDEST:
-                found.append(
-                    problem(subject, "version", f"nats-server {version} knows no message TTLs", "run 2.11 or later")
-                )
+            server = client.connected_server_version
+            version = f"nats-server {server.major}.{server.minor}.{server.patch}"
+            found = [ok(subject, "connection", f"connected to {servers}, {version}")]
+            if (server.major, server.minor) < _OLDEST:
+                found.append(problem(subject, "version", f"{version} knows no message TTLs", "run 2.11 or later"))
             return found + await _check_stream(client, configuration, timeout, refused)
     except (ConnectionLost, ConfigurationError) as error:
         return [problem(subject, "connection", str(error), f"check [nats] of the file: {servers}")]

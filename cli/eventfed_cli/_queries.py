@@ -24,7 +24,7 @@ from ._states import (
     states_of_name,
     value_text,
 )
-from ._tables import print_table, stdout, table
+from ._tables import print_table, printable, stdout, table
 
 __all__ = ["get_state", "list_members", "list_states", "refresh", "watch_states"]
 
@@ -61,7 +61,9 @@ def list_members(access: BusAccess, *, as_json: bool) -> None:
             empty=f"no member of federation {access.federation.name} holds a lease",
         )
         for name, eids in contended.items():
-            print(f"contended: {name} is announced by {', '.join(map(str, eids))}; give it to one server alone")
+            print(
+                f"contended: {printable(name)} is announced by {', '.join(map(str, eids))}; give it to one server alone"
+            )
 
     asyncio.run(run())
 
@@ -139,7 +141,7 @@ async def _watch_lines(access: BusAccess, selection: Selection, as_json: bool) -
                 line = (
                     json.dumps(change_document(change, leases), ensure_ascii=False)
                     if as_json
-                    else change_text(change, leases)
+                    else printable(change_text(change, leases))
                 )
                 print(line, flush=True)
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_table", "stdout", "table"]
+__all__ = ["print_table", "printable", "stdout", "table"]
 
 _WIDTH_OF_A_PIPE = 200
 
@@ -16,11 +16,16 @@ def stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE, highlight=False)
 
 
+def printable(text: str) -> str:
+    """The text without what would move a terminal's cursor: names come from the network."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def table(headings: list[str], rows: list[list[str]]) -> Table:
     """A plain table; names from the network are never read as markup."""
     result = Table(*headings, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        result.add_row(*map(Text, row))
+        result.add_row(*(Text(printable(cell)) for cell in row))
     return result
 
 

@@ -280,6 +280,7 @@ class Claim:
         if refusal.last_sequence is None:
             return self.state is not ClaimState.LOST
         self._told = refusal.last_sequence
+        self._renew_at = 0.0
         self.evaluate()
         return False
 

@@ -118,7 +118,7 @@ async def open_connection(
                     skip_subject_validation=True,
                     **_options(credentials or Credentials()),
                 )
-        except (OSError, nats.errors.Error, ValueError, TimeoutError) as error:
+        except Exception as error:  # of nats-py's and nkeys' own kinds: whatever it is, it is told and tried again
             raise ConnectionLost(
                 explain(errors[0] if isinstance(error, nats.errors.NoServersError) and errors else error)
             ) from None

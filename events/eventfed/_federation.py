@@ -21,7 +21,7 @@ from ._counters import FederationCounters
 from ._departures import Departures, Lapse
 from ._eid import EID
 from ._elements import EventType
-from ._envelope import encode_envelope
+from ._envelope import MAX_ENVELOPE, encode_envelope
 from ._event import Event, StateKey
 from ._intake import Intake
 from ._leases import Lease
@@ -63,7 +63,9 @@ class Federation:
         self.settings = settings
         self.counters = FederationCounters()
         """What happened so far."""
-        self.view = View(tombstone_ttl=settings.tombstone_ttl, soon=self._soon)
+        self.view = View(
+            tombstone_ttl=settings.tombstone_ttl, soon=lambda call: asyncio.get_running_loop().call_soon(call)
+        )
         """Every state and lease of the federation."""
         self._servers = list(servers)
         self._credentials = credentials
@@ -258,7 +260,10 @@ class Federation:
 
     def publish_event(self, event: Event) -> None:
         """Send an event without a last value to whoever listens now. It is dropped while NATS is away."""
-        if self._publisher.send(self.subjects.event(event.type, event.eid), encode_envelope(event)):
+        body = encode_envelope(event)
+        if len(body) > MAX_ENVELOPE:
+            self.counters.oversized += 1
+        elif self._publisher.send(self.subjects.event(event.type, event.eid), body):
             self.counters.events_sent += 1
         else:
             self.counters.events_dropped += 1
@@ -295,8 +300,8 @@ class Federation:
 
     def replay_ended(self) -> None:
         self._was_synced = True
-        self._problems.pop("stream", None)
-        self._problems.pop("connection", None)
+        for what in ("stream", "connection"):
+            self._problems.pop(what, None)
         self.view.end_replay()
         self._departures.start_anew()
         self._ownership.replay_ended()
@@ -373,8 +378,6 @@ class Federation:
                     tidy = DeputyPublication(departure, self.subjects, self.view, self.settings, self.counters)
                     self._outbox.put(tidy)
 
-    # Small things
-
     async def _refresh_asked(self, message: Msg) -> None:
         asked = self._intake.refresh(message.subject)
         if asked is not None:
@@ -394,7 +397,3 @@ class Federation:
         if self._problems.get(what) != reason:
             self._problems[what] = reason
             _log.warning("%s", reason)
-
-    @staticmethod
-    def _soon(callback: Callable[[], None]) -> None:
-        asyncio.get_running_loop().call_soon(callback)

@@ -158,7 +158,7 @@ class NatsSpec(Spec):
     ] = None
     tls: Annotated[TlsSpec | None, Field(description="Authorities, and a certificate of the agents' own.")] = None
     subject_prefix: Annotated[
-        str, token_field("First token of all subjects; in capitals, of the stream's name.")
+        str, token_field("First token of all subjects and, in capitals, of the stream's name.")
     ] = "eventfed"
     stream: Annotated[StreamSpec, Field(description="The stream that keeps the last value of each state.")] = (
         StreamSpec()

@@ -89,12 +89,16 @@ class Outbox:
         self._paused_until = 0.0
         self.on_put: Callable[[], None] = lambda: None
         """Called whenever there is something more to send."""
-        self.problem: str | None = None
-        """What NATS said when it refused the last time, until it takes something again."""
+        self._refusals: dict[str, str] = {}
 
     def __len__(self) -> int:
         """How many subjects are waiting or in flight."""
         return len(self._urgent) + len(self._waiting) + len(self._flights)
+
+    @property
+    def problem(self) -> str | None:
+        """What NATS says of a publication that it refuses, until it takes it."""
+        return next((f"NATS refuses {subject}: {text}" for subject, text in self._refusals.items()), None)
 
     def put(self, publication: Publication) -> None:
         """Publish soon; what waited under the same subject is dropped."""
@@ -106,6 +110,7 @@ class Outbox:
         """Do not publish what waits under this subject. What is in flight stays so until answered."""
         self._urgent.pop(subject, None)
         self._waiting.pop(subject, None)
+        self._refusals.pop(subject, None)
 
     def take(self, now: float) -> list[tuple[str, str, Message]]:
         """(token, subject, message) of all that may be sent now; each is in flight from then on."""
@@ -121,6 +126,7 @@ class Outbox:
                     continue
                 message = publication.build()
                 if message is None:
+                    self._refusals.pop(subject, None)
                     continue
                 self._number += 1
                 token = str(self._number)
@@ -144,13 +150,14 @@ class Outbox:
         if isinstance(answer, Refusal):
             self.counters.refused += 1
             if flight.publication.refused(answer):
-                self.problem = f"NATS refuses publications: {answer.text}"
+                self._refusals[flight.publication.subject] = answer.text
                 self._paused_until = now + self._pause
                 self._again(flight.publication)
+                return
         else:
-            self.problem = None
             self.counters.acknowledged += 1
             flight.publication.stored(answer)
+        self._refusals.pop(flight.publication.subject, None)
 
     def expire(self, now: float) -> bool:
         """Give up what has waited too long for its answer. Returns whether there was anything."""

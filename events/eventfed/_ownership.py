@@ -363,6 +363,9 @@ class Ownership:
             self._resume(eid)
 
     def _correct(self, own: OwnState) -> None:
+        if own.key.eid not in self.claims and own.key.eid in self.view.leases:
+            self.drop(own)  # a third party gives way to the owner
+            return
         now = self.clock()
         if now - own.corrected_at < self.settings.correction_interval:
             self._corrections[own.key] = own

@@ -1,6 +1,7 @@
 """The publisher's shell: carries the outbox to NATS and the answers back."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from ._outbox import Outbox
 __all__ = ["Publisher"]
 
 _MAX_PLAIN = 4096
+_TOO_LARGE = b'{"error": {"code": 400, "description": "a message is larger than its max_payload"}}'
 
 
 class Publisher:
@@ -72,9 +74,13 @@ class Publisher:
         now = self._clock()
         self._outbox.expire(now)
         for token, subject, message in self._outbox.take(now):
-            await client.publish(subject, message.body, f"{inbox}.{token}", message.headers)
+            try:
+                await client.publish(subject, message.body, f"{inbox}.{token}", message.headers)
+            except nats.errors.MaxPayloadError:
+                self._outbox.answer(token, _TOO_LARGE, None, now)
         while self._plain:
-            await client.publish(*self._plain.popleft())
+            with contextlib.suppress(nats.errors.MaxPayloadError):
+                await client.publish(*self._plain.popleft())
 
     async def _wait(self) -> None:
         # Give the read loop a turn, and callers the chance to put more: many publications share one wake-up.

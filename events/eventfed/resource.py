@@ -253,9 +253,7 @@ class EventFederationSpec(Spec):
     agent: Annotated[AgentSpec, Field(description="The agents.")] = AgentSpec()
     paused: Annotated[
         bool,
-        Field(
-            description="The operator leaves its objects and the stream as they are. Rosters follow the pods all the same."
-        ),
+        Field(description="The operator leaves objects and stream as they are; rosters still follow the pods."),
     ] = False
     deletion_policy: Annotated[
         DeletionPolicy, Field(description="What becomes of the stream when the EventFederation is deleted.")

@@ -71,8 +71,8 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any], where: str,
     if "items" in schema:
         result["items"] = _structural(schema["items"], definitions, f"{where}[]", defaults)
     if defaults and "default" in schema:
-        default = _bare(schema["default"], result)
-        if default not in ([], None) and (default != {} or "properties" in result):
+        default = _bare(schema["default"])
+        if default not in ([], None, {}):
             result["default"] = default
     return result
 
@@ -96,15 +96,14 @@ def _joined(far: dict[str, Any], near: dict[str, Any]) -> dict[str, Any]:
     return {**far, **near, **({"x-kubernetes-validations": rules} if rules else {})}
 
 
-def _bare(default: Any, schema: dict[str, Any]) -> Any:
-    """A default without what the defaults of its fields give anyway."""
-    if isinstance(default, dict) and "properties" in schema:
-        bare = {name: _bare(value, schema["properties"][name]) for name, value in default.items()}
-        return {
-            name: value
-            for name, value in bare.items()
-            if value not in (None, [], {}) and value != schema["properties"][name].get("default")
-        }
+def _bare(default: Any) -> Any:
+    """A default without nulls and what is empty.
+
+    What the defaults of its fields give stays in it: the API server checks a default as it stands, rules included.
+    """
+    if isinstance(default, dict):
+        bare = {name: _bare(value) for name, value in default.items()}
+        return {name: value for name, value in bare.items() if value not in (None, [], {})}
     return int(default) if isinstance(default, float) and default.is_integer() else default
 
 

@@ -10,11 +10,10 @@ from eventfed.resource_status import Condition, ConditionType
 from .observed import MemberReport, MemberState, ObjectKey, Observed, Pod
 from .resources import Resource, Settings
 from .rosters import Selection
-from .streams import stream_owner, stream_owner_of
+from .streams import stream_owner
 from .tokens import SNIPPET_KEY
 
 __all__ = [
-    "NOT_WELL",
     "Circumstances",
     "Notice",
     "Verdict",
@@ -25,11 +24,6 @@ __all__ = [
 ]
 
 Truth: TypeAlias = Literal["True", "False", "Unknown"]
-
-NOT_WELL = frozenset(
-    {MemberState.LOST, MemberState.NOT_CONFIGURED, MemberState.DUPLICATE, MemberState.MOVED, MemberState.CONNECTING}
-)
-"""States of a member that are told by name."""
 
 _NAMED = 3
 _MAX_MESSAGE = 1024
@@ -130,7 +124,7 @@ def _bus_reachable(case: Circumstances) -> Verdict:
         return Verdict("False", "BusUnreachable", f"NATS: {problem}. Members keep what they have")
     if bus.stream is None:
         return Verdict("False", "StreamMissing", f"There is no stream {resource.subjects.stream}: {problem}")
-    owner = stream_owner_of(bus.stream)
+    owner = bus.stream.owner
     if owner not in ("", stream_owner(resource)):
         return Verdict(
             "False",
@@ -151,8 +145,9 @@ def _agents_ready(case: Circumstances) -> Verdict:
     if daemon_set is None:
         return Verdict("False", "AgentsMissing", "There is no DaemonSet of agents yet")
     status = daemon_set.get("status") or {}
-    if status.get("observedGeneration", 0) < daemon_set["metadata"].get("generation", 0):
+    if "observedGeneration" not in status:
         return Verdict("Unknown", "AgentsStarting", "Kubernetes has not looked at the DaemonSet of agents yet")
+    changed = status["observedGeneration"] < daemon_set["metadata"].get("generation", 0)
     desired, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
     if desired == 0:
         return Verdict("False", "NoNodeForAgents", "No node takes agents: look at spec.agent.placement")
@@ -168,7 +163,7 @@ def _agents_ready(case: Circumstances) -> Verdict:
     if ready < desired:
         waiting = sorted(agent.name for agent in case.observed.agents if not agent.ready)
         return Verdict("False", "AgentsNotReady", f"{ready} of {desired} agents are ready; not: {_names(waiting)}")
-    if status.get("updatedNumberScheduled", 0) < desired:
+    if changed or status.get("updatedNumberScheduled", 0) < desired:
         return Verdict("True", "RollingOut", f"{ready} of {desired} agents are ready; a new version is on its way")
     return Verdict("True", "AgentsReady", f"{ready} of {desired} agents are ready")
 
@@ -187,8 +182,8 @@ def _members_configured(case: Circumstances) -> Verdict:
     if silent:
         told = f"{_names([pod.name for pod in silent])}: publishes nothing. To be a member, {snippet_lines(resource)}"
         return Verdict("False", "NotConfigured", told)
-    synced = set(case.members_in(MemberState.SYNCED))
-    without_port = [pod.name for pod in selection.without_port if pod not in synced]
+    synced = {pod.uid for pod in case.members_in(MemberState.SYNCED)}
+    without_port = [pod.name for pod in selection.without_port if pod.uid not in synced]
     if without_port:
         members = resource.spec.members
         return Verdict(
@@ -224,14 +219,14 @@ def _members_synced(case: Circumstances) -> Verdict:
         return Verdict("Unknown", "NoPodMatches", "There are no members")
     if not case.observed.bus.connected:
         return Verdict("Unknown", "BusUnreachable", "Nobody tells while NATS is away")
-    synced = case.members_in(MemberState.SYNCED)
+    synced = {pod.uid for pod in case.members_in(MemberState.SYNCED)}
     told = f"{len(synced)} of {_count(len(members), 'member')} synced"
     if len(synced) == len(members):
         return Verdict("True", "Synced", told)
     lost = case.members_in(MemberState.LOST)
     if lost:
         return Verdict("False", "MembersLost", f"{told}; no answer from {_names([pod.name for pod in lost])}")
-    waiting = [pod.name for pod in members if pod not in synced]
+    waiting = [pod.name for pod in members if pod.uid not in synced]
     return Verdict("False", "Syncing", f"{told}; not yet: {_names(waiting)}")
 
 

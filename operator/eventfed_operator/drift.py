@@ -1,5 +1,7 @@
 """Whether an object is as it should be."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -8,10 +10,21 @@ from eventfed.resource import GROUP
 
 from .resources import Resource
 
-__all__ = ["is_foreign", "matches"]
+__all__ = ["APPLIED", "is_foreign", "matches", "stamped"]
+
+APPLIED = f"{GROUP}/applied"
+"""Annotation on each object of ours: a digest of what was asked for, so that what is asked no longer is noticed too."""
 
 _EXPONENTS = {"": 0, "n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _QUANTITIES = frozenset({"requests", "limits"})
+
+
+def stamped(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest that carries its own digest."""
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:32]
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), APPLIED: digest}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
 def matches(present: Any, wanted: Any, *, quantities: bool = False) -> bool:
@@ -44,7 +57,7 @@ def _amount(quantity: object) -> Decimal | str:
     text = str(quantity)
     try:
         if text.endswith("i"):
-            return Decimal(text[:-2]) * 1024 ** (1 + "KMGTPE".index(text[-2]))
+            return Decimal(text[:-2]) * Decimal(1024) ** (1 + "KMGTPE".index(text[-2]))
         suffix = text[-1:] if text[-1:] in _EXPONENTS else ""
         return Decimal(text.removesuffix(suffix)).scaleb(_EXPONENTS[suffix])
     except (InvalidOperation, ValueError, IndexError):

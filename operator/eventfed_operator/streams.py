@@ -7,10 +7,9 @@ from eventfed import FederationSettings, Storage, stream_configuration
 from eventfed.resource import GROUP, StreamStorage
 
 from .drift import matches
-from .observed import Stream
 from .resources import Resource
 
-__all__ = ["OWNER", "stream_differs", "stream_owner", "stream_owner_of", "wanted_stream"]
+__all__ = ["OWNER", "stream_differs", "stream_owner", "wanted_stream"]
 
 OWNER = f"{GROUP}/owner"
 """Metadata of a stream: which EventFederation it is of."""
@@ -21,11 +20,6 @@ _FIXED = ("name", "storage", "retention")
 def stream_owner(resource: Resource) -> str:
     """Who a stream says that it belongs to. One that was retained belongs to the next of the name."""
     return f"{resource.namespace}/{resource.name}"
-
-
-def stream_owner_of(stream: Stream) -> str:
-    """Who a stream belongs to; empty if somebody made it by hand."""
-    return stream.owner
 
 
 def wanted_stream(resource: Resource) -> dict[str, Any]:

@@ -131,11 +131,14 @@ async def test_a_member_that_moved_while_its_agent_hung_for_a_minute_is_never_to
     asterisk_root: AsteriskRoot, measure: Measure
 ) -> None:
     async with Pbx(asterisk_root, ("a", "b"), sections=PRODUCTION) as pbx:
-        measure("member moved while its agent hung for 60 s, with production's times", await member_moves(pbx, 60))
+        measure(
+            "member moved while its agent hung for 60 s, with production's times: taken over",
+            await member_moves(pbx, 60),
+        )
 
 
 async def member_moves(pbx: Pbx, seconds: float) -> float:
-    """Seconds from the restart of the Asterisk that points to the other agent until all show the truth."""
+    """Seconds from the start of the Asterisk that points to the other agent until that one has it in sync."""
     a, b = servers_of(pbx)
     first, second = pbx.agents["a"], pbx.agents["b"]
     # One secret for all agents, as under Kubernetes: the server would take in what the first sends.
@@ -151,9 +154,10 @@ async def member_moves(pbx: Pbx, seconds: float) -> float:
         await asyncio.sleep(seconds / 4)
         await point(a, second)
         pointed = time.monotonic()
+        taken_over = await second.wait_members("synced", "a")
         await asyncio.sleep(max(1.0, resume_at - 3 - time.monotonic()))
-        right = await truth.settle()
-        await second.wait_members("synced", "a", "b")
+        await truth.settle()
+        epoch = await lease_epoch(pbx, a)
         async with published(pbx) as states:
             with a.ami.events("DeviceStateChange", "MessageWaiting") as on_a, b.ami.events("DeviceStateChange") as on_b:
                 await asyncio.sleep(max(0.0, resume_at - time.monotonic()))
@@ -162,7 +166,7 @@ async def member_moves(pbx: Pbx, seconds: float) -> float:
                 await asyncio.sleep(2)
                 assert [(event["Device"], event["State"]) for _, event in on_a.drain() + on_b.drain()] == []
             # Only the new agent's word, if any (states are renewed now and then): nothing from the old ownership.
-            assert [event for event in states if event is None or event.eid == a.eid and event.epoch < epoch] == []
+            assert [event for event in states if event is None or (event.eid == a.eid and event.epoch < epoch)] == []
         assert await truth.differences() == []
     assert (await first.member_list())[0]["reason"] == "another agent serves it"
     assert (await first.metric("eventfed_bus_total", name="leases_lost")) == 1
@@ -177,7 +181,7 @@ async def member_moves(pbx: Pbx, seconds: float) -> float:
     await b.set_device("Custom:stayed", DeviceState.ONHOLD)
     await pbx.wait_device("Custom:moved", DeviceState.RINGING)
     await pbx.wait_device("Custom:stayed", DeviceState.ONHOLD)
-    return max(0.0, right - pointed)
+    return taken_over - pointed
 
 
 async def point(server: AsteriskServer, agent: AgentProcess) -> None:
@@ -192,7 +196,7 @@ async def point(server: AsteriskServer, agent: AgentProcess) -> None:
 
 async def until_lists(agent: AgentProcess, server: AsteriskServer, listed: bool) -> None:
     async with asyncio.timeout(10):
-        while (server.name in await agent.member_states()) is not listed:
+        while (server.name in await agent.member_states()) is not listed:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 

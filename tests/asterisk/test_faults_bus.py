@@ -1,4 +1,4 @@
-"""NATS fails and comes back while states change: nothing goes meanwhile, and afterwards every server shows the truth."""
+"""NATS fails and comes back while states change: nothing goes meanwhile, and then every server shows the truth."""
 
 import asyncio
 import time

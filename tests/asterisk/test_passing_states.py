@@ -1,6 +1,5 @@
 """Device states that Asterisk tells once and does not keep (``Local/``) cross only where the user names them."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -20,12 +19,6 @@ async def pbx(asterisk_root: AsteriskRoot) -> AsyncIterator[Pbx]:
         yield pbx
 
 
-def server(pbx: Pbx, name: str) -> AsteriskServer:
-    found = pbx[name]
-    assert isinstance(found, AsteriskServer)
-    return found
-
-
 def told(message: AmiMessage) -> tuple[str, str]:
     return message["Device"], message["State"]
 
@@ -40,7 +33,7 @@ async def published(pbx: Pbx, name: str) -> float:
 
 
 async def test_a_local_channel_on_a_is_told_on_b_once_and_not_kept(pbx: Pbx) -> None:
-    a, b = server(pbx, "a"), server(pbx, "b")
+    a, b = pbx.asterisk("a"), pbx.asterisk("b")
     before = await published(pbx, "b")
     with b.ami.events("DeviceStateChange") as events:
         await call(a, "talk")
@@ -56,34 +49,24 @@ async def test_a_local_channel_on_a_is_told_on_b_once_and_not_kept(pbx: Pbx) -> 
 async def test_a_server_is_not_given_its_own_events_back(pbx: Pbx) -> None:
     """Both directions at once: each agent hears all events, its own included."""
     with (
-        server(pbx, "a").ami.events("DeviceStateChange") as on_a,
-        server(pbx, "b").ami.events("DeviceStateChange") as on_b,
+        pbx.asterisk("a").ami.events("DeviceStateChange") as on_a,
+        pbx.asterisk("b").ami.events("DeviceStateChange") as on_b,
     ):
         given = {name: await pbx.agents[name].metric("eventfed_member_injected_total") for name in pbx.names}
         sent = {name: await published(pbx, name) for name in pbx.names}
-        await call(server(pbx, "a"), "talk")
-        await call(server(pbx, "b"), "listen")
+        await call(pbx.asterisk("a"), "talk")
+        await call(pbx.asterisk("b"), "listen")
         await on_b.wait_for(lambda event: told(event) == ("Local/talk@lab", "INUSE"))
         await on_a.wait_for(lambda event: told(event) == ("Local/listen@lab", "INUSE"))
-    await quiet(pbx)
+    await pbx.wait_quiet()
     for name, other in (("a", "b"), ("b", "a")):
         came = await pbx.agents[name].metric("eventfed_member_injected_total") - given[name]
         assert 0 < came <= await published(pbx, other) - sent[other]
 
 
 async def test_what_is_excluded_does_not_cross(pbx: Pbx) -> None:
-    with server(pbx, "b").ami.events("DeviceStateChange") as events:
-        await call(server(pbx, "a"), "speak")
-        await call(server(pbx, "a"), "talk")
-        await quiet(pbx)
+    with pbx.asterisk("b").ami.events("DeviceStateChange") as events:
+        await call(pbx.asterisk("a"), "speak")
+        await call(pbx.asterisk("a"), "talk")
+        await pbx.wait_quiet()
         assert {event["Device"] for _, event in events.drain()} == {"Local/talk@lab"}
-
-
-async def quiet(pbx: Pbx) -> None:
-    """Until no agent has heard or injected anything for half a second, and no call is left."""
-    names = ("eventfed_member_heard_total", "eventfed_member_injected_total")
-    before: list[float] = []
-    async with asyncio.timeout(15):
-        while (now := [await agent.metric(name) for agent in pbx.agents.values() for name in names]) != before:
-            before = now
-            await asyncio.sleep(0.5)

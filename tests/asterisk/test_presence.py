@@ -39,12 +39,6 @@ async def pbx(asterisk_root: AsteriskRoot) -> AsyncIterator[Pbx]:
         yield pbx
 
 
-def server(pbx: Pbx, name: str) -> AsteriskServer:
-    found = pbx[name]
-    assert isinstance(found, AsteriskServer)
-    return found
-
-
 class Watch:
     """All that shows one device on one server."""
 
@@ -99,8 +93,8 @@ async def until(read: Callable[[str], Awaitable[T]], name: str, wanted: T, deadl
 async def test_a_call_on_a_takes_all_that_b_shows_of_the_phone_through_its_states(
     pbx: Pbx, phone: str, extension: str
 ) -> None:
-    a, device = server(pbx, "a"), f"PJSIP/{phone}"
-    async with a.phone(phone) as called, a.phone("1002") as other, Watch(server(pbx, "b"), device, extension) as seen:
+    a, device = pbx.asterisk("a"), f"PJSIP/{phone}"
+    async with a.phone(phone) as called, a.phone("1002") as other, Watch(pbx.asterisk("b"), device, extension) as seen:
         await called.register()
         await seen.agrees(DeviceState.NOT_INUSE)
         await other.register()
@@ -127,7 +121,7 @@ async def test_a_call_on_a_takes_all_that_b_shows_of_the_phone_through_its_state
 
 
 async def test_every_state_passes_and_every_change_between_two_of_them(pbx: Pbx) -> None:
-    a, device = server(pbx, "a"), "Custom:each"
+    a, device = pbx.asterisk("a"), "Custom:each"
     path = [state for one in SETTABLE for other in SETTABLE if one != other for state in (one, other)]
     for state in path:
         await a.set_device(device, state)
@@ -157,10 +151,10 @@ async def injected(pbx: Pbx) -> dict[str, float]:
 
 
 async def test_a_phone_in_a_call_on_one_server_and_ringing_on_another_is_both(pbx: Pbx) -> None:
-    b, device = server(pbx, "b"), "PJSIP/1001"
+    b, device = pbx.asterisk("b"), "PJSIP/1001"
     async with pbx["a"].phone_in_use("1001"):
         await pbx.wait_device(device, DeviceState.INUSE)
-        async with b.phone("1001") as phone, Watch(server(pbx, "c"), device, "1001") as seen:
+        async with b.phone("1001") as phone, Watch(pbx.asterisk("c"), device, "1001") as seen:
             await phone.register()
             await b.call_phone("1001")
             call = await phone.next_call()
@@ -173,7 +167,7 @@ async def test_a_phone_in_a_call_on_one_server_and_ringing_on_another_is_both(pb
 
 
 async def test_how_long_a_state_takes_from_a_to_b(pbx: Pbx, measure: Callable[..., None]) -> None:
-    a, b = server(pbx, "a"), server(pbx, "b")
+    a, b = pbx.asterisk("a"), pbx.asterisk("b")
     taken = []
     with b.ami.events("DeviceStateChange") as events:
         for number in range(50):

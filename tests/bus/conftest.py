@@ -51,7 +51,7 @@ def clients(nats_server: NatsServer) -> Callable[..., AbstractAsyncContextManage
         async with AsyncExitStack() as stack:
             opened = [await stack.enter_async_context(Federation.connect(agent=agent, **options)) for agent in agents]
             for client in opened:
-                assert await client.wait_synced(5), client.problem
+                assert await client.wait_synced(20), client.problem
             yield opened
 
     return connect

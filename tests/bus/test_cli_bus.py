@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -252,7 +253,7 @@ async def test_publishing_for_a_server_that_an_agent_serves_is_told(eventfed: Co
 
 async def _until(condition: Callable[[], bool], within: float = 10.0) -> None:
     async with asyncio.timeout(within):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of many kinds
             await asyncio.sleep(0.01)
 
 
@@ -316,3 +317,60 @@ async def test_a_reader_makes_no_tombstones(eventfed: Command, nats_server: Nats
         async with eventfed.running("state watch --config agent.toml --json"):
             await asyncio.sleep(3)
         assert federation.get(Event.device("Custom:x", DeviceState.INUSE, OWN).state_key) is not None
+
+
+# --- the agent as a process ---
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+async def test_an_agent_ends_well_at_sigterm_and_logs_lines_without_secrets(
+    style: str, eventfed: Command, nats_server: NatsServer, measure: Callable[..., None]
+) -> None:
+    file = eventfed.folder / "agent.toml"
+    (eventfed.folder / "token").write_text("secret-of-the-header\n")
+    section = (
+        f'[agent]\nname = "node-1"\nlisten = ["127.0.0.1:0"]\nhttp = "127.0.0.1:0"\nlog_format = "{style}"\n'
+        'token_file = "token"\nlog_level = "debug"\n'
+    )
+    file.write_text(file.read_text() + section)
+    async with eventfed.running("agent --config agent.toml") as process:
+        assert process.stderr is not None
+        lines = [(await asyncio.wait_for(process.stderr.readline(), 15)).decode()]
+        while "agent_started" not in lines[-1]:
+            lines.append((await asyncio.wait_for(process.stderr.readline(), 15)).decode())
+        url = re.search(r"http://127\.0\.0\.1:\d+", lines[-1])
+        assert url is not None
+        await _until_ready(f"{url[0]}/readyz")
+        await nats_server.restart(wipe=True)  # the standard library's loggers have something to say as well
+        async with asyncio.timeout(15):
+            while "another one than before" not in lines[-1]:
+                lines.append((await process.stderr.readline()).decode())
+        memory = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())  # noqa: ASYNC240
+        assert memory is not None
+        measure("agent without members, resident memory", int(memory[1]) / 1024, "MiB")
+        assert int(memory[1]) < 80 * 1024
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+        lines += (await process.stderr.read()).decode().splitlines()
+    assert "secret" not in "".join(lines)
+    if style == "json":
+        entries = [json.loads(line) for line in lines]
+        assert {"level", "timestamp", "event"} <= set.intersection(*map(set, entries))
+        assert {entry["event"] for entry in entries} >= {"agent_started", "agent_stops"}
+    else:
+        assert any("agent_stops" in line and "[info" in line for line in lines)
+        assert not any("\x1b" in line for line in lines)
+
+
+async def _until_ready(url: str) -> None:
+    def get() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=2) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    async with asyncio.timeout(10):
+        while not await asyncio.to_thread(get):  # noqa: ASYNC110 - it is asked, it does not tell
+            await asyncio.sleep(0.05)

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -9,9 +10,11 @@ from eventfed import (
     EventType,
     Federation,
     FederationSettings,
+    InformationElement,
     Mailbox,
     MalformedEvent,
     MemberChanged,
+    PresenceState,
     StateChanged,
     StateKey,
     StateRemoved,
@@ -162,17 +165,55 @@ async def test_it_works_over_ipv6(quick, until):
         await until(lambda: b.view.device("PJSIP/1"))
 
 
-async def test_fifty_thousand_states_are_published_and_replayed(clients, until, measure):
+async def test_twenty_thousand_states_are_published_and_replayed(clients, until, measure):
     loop = asyncio.get_running_loop()
     async with clients("a", settings=FederationSettings()) as (a,):
         a.claim(A, uid="u", name="a")
         await until(lambda: a.view.leases)
         started = loop.time()
-        for number in range(50_000):
+        for number in range(20_000):
             a.publish(device(number))
         assert await a.flush(60)
-        measure("50,000 states put and acknowledged", loop.time() - started)
+        measure("20,000 states put and acknowledged", loop.time() - started)
         started = loop.time()
         async with clients("late", settings=FederationSettings()) as (late,):
-            measure("replay of 50,000 states", loop.time() - started)
-            assert len(late.view.states) == 50_000
+            measure("replay of 20,000 states", loop.time() - started)
+            assert len(late.view.states) == 20_000
+
+
+async def test_what_is_too_large_is_dropped_and_counted_or_told_and_holds_nothing_up(quick, until):
+    async with (
+        NatsServer(configuration="max_payload: 32KB") as server,
+        Federation.connect(server.url, federation="pbx", agent="a", settings=quick) as a,
+    ):
+        assert await a.wait_synced(5)
+        a.claim(A, uid="u", name="a")
+        message = InformationElement.PRESENCE_MESSAGE
+        presence = Event.presence("CustomPresence:a", PresenceState.AWAY, A)
+        for size in (70_000, 40_000):
+            a.publish(replace(presence, elements=(*presence.elements[:3], (message, "x" * size))))
+            a.publish(device(size))
+            await until(lambda size=size: a.view.device(f"PJSIP/{size}"))
+        assert a.counters.oversized == 1
+        assert "max_payload" in a.problem
+        a.publish_event(Event(EventType.CUSTOM, A, ((message, "x" * 60_000),)))
+        a.publish(presence)
+        assert await a.flush(5)
+        assert a.problem is None
+        assert a.counters.sessions == 1
+
+
+async def test_a_third_party_gives_way_to_the_owner(clients, until):
+    lamp = Event.device("Custom:lamp", DeviceState.INUSE, A)
+    async with clients("tool", "a") as (tool, a):
+        tool.publish(lamp)
+        assert await tool.flush(5)
+        claim = a.claim(A, uid="u", name="a")
+        a.publish(Event.device("Custom:lamp", DeviceState.BUSY, A))
+        assert await a.flush(5)
+        assert claim.held
+        await until(lambda: tool.get(lamp.state_key).device_state is DeviceState.BUSY)
+        await asyncio.sleep(0.5)
+        assert tool.counters.corrected == 0
+        assert a.counters.corrected == 0
+        assert tool.own_value(lamp.state_key) is None

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from eventfed import FederationSettings, Subjects, stream_configuration
 from eventfed.asterisk_config import identifier_order_line, pjsip_snippet
 from eventfed.spec import VoicemailStorage
+from eventfed_cli._doctor import print_findings
 from eventfed_cli._doctor_files import ServerFiles, read_server_files
 from eventfed_cli._doctor_nats import clock_finding, stream_finding
 from eventfed_cli._findings import Finding, Verdict
@@ -189,3 +190,12 @@ def test_a_slow_answer_is_no_skew() -> None:
 
 def test_a_server_that_does_not_tell_its_time_is_not_judged() -> None:
     assert clock_finding(None, 1.0, 2.0).verdict is Verdict.NOT_CHECKED
+
+
+def test_findings_are_printed_as_they_are_brackets_too(capsys: pytest.CaptureFixture[str]) -> None:
+    found = findings(pjsip=f"[global](+)\n{GOOD['pjsip.conf']}", eventfed=SNIPPET.replace("identify_by = header\n", ""))
+    print_findings(list(found.values()))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["WHAT", "CHECK", "RESULT", "SEEN"]
+    assert any("pjsip.conf:1: [global](+) adds to a section that does not exist" in line for line in lines)
+    assert lines[-1] == "change: a, pjsip.conf: put this into [eventfed] type=endpoint: identify_by = header"

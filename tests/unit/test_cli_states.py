@@ -21,6 +21,7 @@ from eventfed import (
 from eventfed_cli._bus import resolve
 from eventfed_cli._bus_options import BusOptions
 from eventfed_cli._states import Selection, aggregate, change_document, change_text, state_document, value_text
+from eventfed_cli._tables import printable
 
 A, B = EID.parse("02:00:00:00:00:0a"), EID.parse("02:00:00:00:00:0b")
 LEASES = {A: Lease(A, uid="u", name="pbx-a", agent="node-1", instance="i", epoch=7, address="udp:10.0.0.1:5060")}
@@ -120,3 +121,8 @@ def test_a_way_in_by_option_replaces_the_files(file: Path) -> None:
 def test_without_a_file_nothing_is_made_on_nats() -> None:
     access = resolve(BusOptions(server=["nats://127.0.0.1:4222"], federation="pbx"))
     assert not access.settings.create_stream
+
+
+def test_names_from_the_network_cannot_move_the_cursor() -> None:
+    assert printable("PJSIP/1001 Ünïcode") == "PJSIP/1001 Ünïcode"
+    assert printable("Custom:\x1b[2J\x9b\r") == "Custom:\\x1b[2J\\x9b\\r"

@@ -90,6 +90,56 @@ def test_withdrawal_gives_the_member_its_own_counts_back() -> None:
     assert slots(injection=BESIDE).due(BOX, states, 1.0, withdraw=True) == ("1001@eventfed", EMPTY)
 
 
+def give_back(member: MailboxSlots, now: float) -> tuple[str, Mailbox] | None:
+    """Inject what a withdrawal is due, under the member's own EID, and have it accepted."""
+    spoken = member.announcements(BOX)
+    due = member.due(BOX, of(says(B, 3)), now, withdraw=True)
+    if due is not None:
+        member.injected(BOX, due[1], now, spoken, given_back=True)
+    return due
+
+
+def test_own_counts_are_given_back_once_even_where_they_are_the_sum() -> None:
+    # Whoever wrote the slot last is who Asterisk takes it for, and its dumps leave out what another wrote.
+    member = slots()
+    member.announced(BOX, Mailbox(1, 0), 0.0)
+    inject(member, of(says(B, 3)), 0.0)
+    inject(member, of(says(B, 0)), 1.0)
+    assert member.gives_back(BOX)
+    assert give_back(member, 2.0) == (BOX, Mailbox(1, 0))
+    assert not member.announced(BOX, Mailbox(1, 0), 2.1)
+    assert give_back(member, 2.2) is None
+
+
+def test_a_member_that_never_spoke_of_a_mailbox_is_not_made_to() -> None:
+    member = slots()
+    inject(member, of(says(B, 3)), 0.0)
+    assert not member.gives_back(BOX)
+    assert member.due(BOX, {}, 1.0, withdraw=True) == (BOX, EMPTY)
+
+
+def test_the_echo_of_own_counts_does_not_hide_a_newer_word() -> None:
+    member = slots()
+    member.announced(BOX, Mailbox(1, 0), 0.0)
+    inject(member, of(says(B, 3)), 10.0)
+    spoken = member.announcements(BOX)
+    assert member.due(BOX, {}, 20.0, withdraw=True) == (BOX, Mailbox(1, 0))
+    assert member.announced(BOX, Mailbox(2, 0), 20.0)  # said before the injection arrived
+    assert not member.announced(BOX, Mailbox(1, 0), 20.0)
+    member.injected(BOX, Mailbox(1, 0), 20.0, spoken, given_back=True)
+    assert give_back(member, 20.1) == (BOX, Mailbox(2, 0))
+    assert not member.announced(BOX, Mailbox(2, 0), 20.2)
+    assert give_back(member, 20.3) is None
+
+
+def test_an_echo_that_never_came_is_not_waited_for_long() -> None:
+    member = slots()
+    member.announced(BOX, Mailbox(1, 0), 0.0)
+    inject(member, of(says(B, 3)), 10.0)
+    assert give_back(member, 20.0) == (BOX, Mailbox(1, 0))
+    assert member.announced(BOX, Mailbox(1, 0), 30.0)
+
+
 def test_an_injection_that_was_never_answered_is_due_again_even_if_the_wish_went_back() -> None:
     # It may have arrived with only its answer lost: nobody knows what the slot holds.
     member = slots()

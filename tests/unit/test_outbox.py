@@ -155,6 +155,7 @@ def test_any_answer_is_an_acknowledgement_or_a_refusal(body: bytes, status: str 
     st.recursive(
         st.none() | st.integers() | st.text(),
         lambda inner: st.dictionaries(st.sampled_from(["seq", "error", "code", "err_code", "description"]), inner),
+        max_leaves=6,
     )
 )
 def test_any_json_answer_is_an_acknowledgement_or_a_refusal(answer: object):

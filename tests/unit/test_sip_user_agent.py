@@ -339,6 +339,25 @@ async def test_a_process_that_stood_still_does_not_send_old_requests(peer: Peer)
         assert await peer.silent()
 
 
+async def test_requests_to_a_server_that_restarted_are_given_up_and_no_others(peer: Peer) -> None:
+    other = Peer()
+    async with agent(settings=EAGER) as client:
+        waiting = [asyncio.create_task(client.request(build_options(to.address), to.address)) for to in (peer, other)]
+        await peer.receive()
+        await other.receive()
+        client.give_up(peer.address)
+        with pytest.raises(RequestTimeout):
+            await waiting[0]
+        assert client.counters.given_up == 1
+        while not await peer.silent():
+            pass  # a repetition that was on its way
+        await other.receive()
+        assert not waiting[1].done()
+        waiting[1].cancel()
+        await asyncio.wait([waiting[1]])
+    other.socket.close()
+
+
 async def test_a_host_name_is_no_destination() -> None:
     async with agent() as client:
         for transport in Transport:

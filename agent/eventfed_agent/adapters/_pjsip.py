@@ -108,6 +108,7 @@ class PjsipAdapter:
     def expect_restart(self) -> None:
         for publisher in itertools.chain(self._devices, self._mailboxes, self._control.values()):
             publisher.publication.expect_unknown_etag()
+        self._user_agent.give_up(self._destination)
 
     async def _publish(self, publisher: Publisher, body: bytes) -> AdapterOutcome:
         publisher.publication.secret = self._header

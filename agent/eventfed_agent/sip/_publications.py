@@ -113,7 +113,9 @@ class EventStateCompositor:
             return Response.answer(request, 489, [("Allow-Events", ", ".join(sorted(settings.packages)))]), None
         if request.body and request.content_type not in settings.content_types:
             return Response.answer(request, 415, [("Accept", ", ".join(sorted(settings.content_types)))]), None
-        known = self._sources.setdefault(source, _Source())
+        known = self._sources.get(source)
+        if known is None:
+            known = self._sources[source] = _Source()
         sequence = self._follow(known, request)
         etag = request.sip_if_match
         if etag is not None:

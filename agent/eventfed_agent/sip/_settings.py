@@ -55,6 +55,7 @@ class Counters:
     responses: int = 0
     responses_unmatched: int = 0
     timeouts: int = 0
+    given_up: int = 0
     transport_failures: int = 0
     send_failures: int = 0
     connections_accepted: int = 0

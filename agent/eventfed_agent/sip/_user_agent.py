@@ -174,6 +174,17 @@ class UserAgent:
             raise answer
         return answer
 
+    def give_up(self, destination: Address) -> None:
+        """End all requests to a destination that are under way, as if their time were over.
+
+        For a server that tells that it has restarted: it will not answer them, and their next repetition may be
+        seconds away.
+        """
+        for future, _, address in self._pending.values():
+            if address[:2] == (destination.host, destination.port) and not future.done():
+                self.counters.given_up += 1
+                _fail(future, RequestTimeout("given up: the destination has restarted"))
+
     # Sockets
 
     async def _listen(self, bind: Bind) -> None:

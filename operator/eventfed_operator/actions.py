@@ -1,0 +1,112 @@
+"""What `reconcile` asks for. Whoever carries it out decides nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from eventfed.resource_status import EventFederationStatus
+from eventfed.roster import Roster
+
+from .conditions import Notice
+from .observed import ObjectKey
+
+__all__ = [
+    "Action",
+    "AddFinalizer",
+    "Apply",
+    "Delete",
+    "DeleteStream",
+    "EnsureStream",
+    "LookAgain",
+    "PublishRoster",
+    "RemoveFinalizer",
+    "Tell",
+    "WriteStatus",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AddFinalizer:
+    """Add our finalizer to the EventFederation."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFinalizer:
+    """Remove our finalizer: Kubernetes may delete the EventFederation and what it owns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Write an object by server-side apply, with force, as `resources.FIELD_MANAGER`."""
+
+    manifest: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def key(self) -> ObjectKey:
+        return ObjectKey(self.manifest["kind"], self.manifest["metadata"]["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete an object, if it still has this UID."""
+
+    key: ObjectKey
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureStream:
+    """Make the stream, or give it this configuration."""
+
+    configuration: Mapping[str, Any]
+    exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteStream:
+    """Delete the stream with all states."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRoster:
+    """Put a node's roster on the stream; None takes it away."""
+
+    node: str
+    roster: Roster | None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Write the status subresource."""
+
+    status: EventFederationStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Make a Kubernetes Event."""
+
+    notice: Notice
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Observe and reconcile again after so many seconds, even if nothing happens."""
+
+    after: float
+
+
+Action: TypeAlias = (
+    AddFinalizer
+    | RemoveFinalizer
+    | Apply
+    | Delete
+    | EnsureStream
+    | DeleteStream
+    | PublishRoster
+    | WriteStatus
+    | Tell
+    | LookAgain
+)

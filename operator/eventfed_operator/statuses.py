@@ -1,0 +1,143 @@
+"""The status of an EventFederation: counts, conditions, and a few members by name."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from eventfed.resource_status import (
+    MAX_NOTED_MEMBERS,
+    AgentsStatus,
+    ConditionType,
+    EventFederationStatus,
+    MembersStatus,
+    NotedMember,
+    StreamStatus,
+)
+
+from .agent_configuration import SIP_PORT
+from .conditions import Circumstances, Verdict, conditions_from, judge, snippet_lines
+from .observed import MemberState, ObjectKey, Pod
+
+__all__ = ["build_status", "differs", "invalid_status", "recorded_address", "service_address"]
+
+_NOISE = 0.1
+"""A stream's size is told again when it changed by this share: it changes all the time."""
+
+_REASONS = {
+    MemberState.DUPLICATE: "DuplicateEntityID",
+    MemberState.NOT_CONFIGURED: "NotConfigured",
+    MemberState.LOST: "Lost",
+    MemberState.MOVED: "Moved",
+    MemberState.CONNECTING: "Connecting",
+    MemberState.SYNCING: "Syncing",
+}
+
+
+def build_status(case: Circumstances) -> EventFederationStatus:
+    """The status as it should be now."""
+    resource, observed = case.resource, case.observed
+    previous = resource.status
+    return EventFederationStatus(
+        observed_generation=resource.generation,
+        federation=resource.federation,
+        conditions=conditions_from(judge(case), previous.conditions, generation=resource.generation, now=observed.now),
+        members=_members(case),
+        agents=_agents(case),
+        stream=_stream(case),
+        noted_members=tuple(_noted(case))[:MAX_NOTED_MEMBERS],
+    )
+
+
+def invalid_status(
+    previous: EventFederationStatus, *, generation: int, message: str, now: datetime
+) -> EventFederationStatus:
+    """The status of an EventFederation that cannot be acted on: what runs goes on as it was."""
+    others = {
+        ConditionType(one.type): Verdict(one.status, one.reason, one.message)
+        for one in previous.conditions
+        if one.type in set(ConditionType) - {ConditionType.READY}
+    }
+    verdicts = {ConditionType.READY: Verdict("False", "InvalidSpec", message[:1024]), **others}
+    conditions = conditions_from(verdicts, previous.conditions, generation=generation, now=now)
+    return previous.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def differs(present: EventFederationStatus, wanted: EventFederationStatus) -> bool:
+    """Whether it is worth a write: a stream that grew a little is not."""
+    if present.stream is not None and wanted.stream is not None:
+        near = all(
+            abs(new - old) <= _NOISE * max(old, 1)
+            for old, new in (
+                (present.stream.messages, wanted.stream.messages),
+                (present.stream.bytes, wanted.stream.bytes),
+            )
+        )
+        if near:
+            wanted = wanted.model_copy(update={"stream": present.stream})
+    return present != wanted
+
+
+def service_address(case: Circumstances) -> str | None:
+    """The clusterIP of the agents' Service, if there is one."""
+    service = case.observed.objects.get(ObjectKey("Service", case.resource.agent_name))
+    return (service.get("spec") or {}).get("clusterIP") if service is not None else None
+
+
+def recorded_address(status: EventFederationStatus) -> str | None:
+    """The clusterIP that members were told, so that a lost Service can be made again with it."""
+    text = status.agents.address if status.agents is not None else ""
+    return text.rpartition(":")[0].strip("[]") or None
+
+
+def _members(case: Circumstances) -> MembersStatus:
+    total, synced = len(case.selection.members), len(case.members_in(MemberState.SYNCED))
+    return MembersStatus(
+        summary=f"{synced}/{total}",
+        total=total,
+        synced=synced,
+        not_configured=len(case.members_in(MemberState.NOT_CONFIGURED)),
+        without_agent=len(case.without_agent),
+        contended=len(case.selection.contended),
+    )
+
+
+def _agents(case: Circumstances) -> AgentsStatus:
+    daemon_set = case.observed.objects.get(ObjectKey("DaemonSet", case.resource.agent_name))
+    counts = (daemon_set.get("status") or {}) if daemon_set is not None else {}
+    ready, desired = counts.get("numberReady", 0), counts.get("desiredNumberScheduled", 0)
+    # What members were told stays on record while the Service is away.
+    host = recorded_address(case.resource.status) or service_address(case)
+    if host == case.observed.address_refused:
+        host = service_address(case)
+    netloc = "" if host is None else f"[{host}]:{SIP_PORT}" if ":" in host else f"{host}:{SIP_PORT}"
+    return AgentsStatus(
+        summary=f"{ready}/{desired}",
+        desired=desired,
+        ready=ready,
+        updated=counts.get("updatedNumberScheduled", 0),
+        address=netloc,
+    )
+
+
+def _stream(case: Circumstances) -> StreamStatus | None:
+    stream = case.observed.bus.stream
+    if stream is None:
+        return None
+    return StreamStatus(name=case.resource.subjects.stream, messages=stream.messages, bytes=stream.bytes)
+
+
+def _noted(case: Circumstances) -> Iterable[NotedMember]:
+    """Members that need attention, the gravest first, then by name."""
+    for state, reason in _REASONS.items():
+        for pod in case.members_in(state):
+            report = case.report(pod)
+            told = snippet_lines(case.resource) if state is MemberState.NOT_CONFIGURED else ""
+            yield _note(pod, reason, told or (report.reason if report else ""))
+    for pod, owner in case.selection.contended:
+        yield _note(pod, "MemberContended", f"The older EventFederation {owner} has it")
+    for pod in case.without_agent:
+        if case.report(pod) is None:
+            yield _note(pod, "NoAgent", f"There is no ready agent on {pod.node}")
+
+
+def _note(pod: Pod, reason: str, message: str) -> NotedMember:
+    return NotedMember(name=pod.name, node=pod.node, reason=reason, message=message[:1024])
