@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import structlog.testing
 
 from eventfed import EID, ClaimState, Federation, Lease
 from eventfed_agent import identity as module
@@ -81,7 +82,7 @@ class Ground:
             cast(MailboxSlots, None),
             cast(Injector, SimpleNamespace(open=lambda: None, close=lambda: None, run=asyncio.Event().wait)),
             answers=lambda address: asyncio.sleep(0, True),
-            journal=Journal(),
+            journal=Journal(structlog.testing.CapturingLogger()),
             on_held=lambda: None,
             on_free=self.free,
         )
