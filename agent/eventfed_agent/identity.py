@@ -158,6 +158,19 @@ class Identity:
             if key.type is EventType.DEVICE_STATE_CHANGE and not view.states[key].tombstone
         }
 
+    async def withdraw(self, within: float) -> bool:
+        """Take back everything that was injected, within `within` seconds; whether that was done."""
+        if not self.held:
+            return False
+        self.injector.withdraw()
+        try:
+            async with asyncio.timeout(within):
+                await self.injector.wait_idle()
+        except TimeoutError:
+            self._journal.warn("withdrawal_incomplete", self._configuration.name, left=self.injector.backlog)
+            return False
+        return True
+
     async def run(self) -> None:
         """Inject, and settle contests, until cancelled."""
         unlisten = self._federation.view.listen(self._look)
