@@ -1,7 +1,7 @@
 """What hangs on a member's EID: the claim on its lease, and what it is given while the claim holds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from eventfed import EID, Claim, ClaimState, Event, EventType, Federation, Lease, StateKey
 
@@ -143,6 +143,10 @@ class Identity:
             self._waiting.pop(key, None)
             if self._claim is not None and self._claim.state is ClaimState.HELD:
                 self._federation.retract(key)
+
+    def retract_devices(self, names: Iterable[str]) -> None:
+        """Take back devices that the member has no more."""
+        self.retract([StateKey(EventType.DEVICE_STATE_CHANGE, self.eid, name) for name in names])
 
     def complete(self) -> None:
         """All own states are on their way to the bus."""

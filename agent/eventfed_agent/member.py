@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from eventfed import EID, Event, EventType, Federation, StateKey
+from eventfed import EID, Event, EventType, Federation
 from eventfed.spec import VoicemailStorage
 
 from .adapters import Adapter, AdapterOutcome, Delivery
@@ -124,9 +124,8 @@ class Member:
     @property
     def reason(self) -> str:
         """Why it is not synced, and what to do; empty when it is."""
-        return explain(
-            self.state, trouble=self._trouble, duplicate_of=self.duplicate_of, address=self.configuration.address
-        )
+        address = self.configuration.address
+        return explain(self.state, trouble=self._trouble, duplicate_of=self.duplicate_of, address=address)
 
     # --- life -------------------------------------------------------------------------------------------------
 
@@ -397,6 +396,5 @@ class Member:
             self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
         identity = self.identity
         if identity is not None:
-            kind = EventType.DEVICE_STATE_CHANGE
-            identity.retract([StateKey(kind, identity.eid, device) for device in result.missing])
+            identity.retract_devices(result.missing)
             identity.complete()

@@ -19,6 +19,7 @@ __all__ = [
     "StateSubject",
     "Subject",
     "Subjects",
+    "check_agent",
     "check_token",
     "quote_key",
     "unquote_key",
@@ -38,6 +39,17 @@ def check_token(what: str, text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise MalformedSubject(f"{what} {text!r:.60}: use 1 to 128 letters, digits, '-' and '_'")
     return text
+
+
+def check_agent(name: str) -> str:
+    """`name`, if it can be an agent's: it stands in leases, never in a subject, so host names with dots will do.
+
+    Raises:
+        MalformedSubject: for one that is empty, longer than 253 characters, or not printable.
+    """
+    if not (0 < len(name) <= 253 and name.isprintable()):
+        raise MalformedSubject(f"agent {name!r:.60}: use 1 to 253 printable characters, such as the host's name")
+    return name
 
 
 def quote_key(name: str) -> str:
