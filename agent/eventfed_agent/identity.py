@@ -119,7 +119,8 @@ class Identity:
 
     def publish(self, event: Event) -> None:
         """Bring one of the member's own states onto the bus, now or once the lease is held."""
-        if self._claim is not None and self._claim.state is ClaimState.HELD:
+        # What waits is sent when we are told that the lease is ours, a moment after it is; nothing may overtake it.
+        if self._claim is not None and self._claim.state is ClaimState.HELD and not self._waiting:
             self._federation.publish(event)
         else:
             self._waiting[event.state_key] = event

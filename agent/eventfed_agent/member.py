@@ -327,7 +327,7 @@ class Member:
             injector,
             answers=self._registry.answers,
             journal=self._journal,
-            on_held=lambda: self._rounds.need("claimed"),
+            on_held=self._held,
             on_free=self._freed,
         )
         self._identity_task = self._tasks.create_task(self.identity.run())
