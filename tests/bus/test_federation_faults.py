@@ -224,11 +224,12 @@ async def test_a_process_that_stood_still_checks_its_lease_before_it_acts(client
         claim = a.claim(A, uid="u", name="a")
         a.publish(BOX)
         assert await a.flush(5)
+        await until(lambda: a.get(BOX.state_key))
         time.sleep(0.6)  # noqa: ASYNC251 - the event loop has to stand still
         assert not claim.held
         assert a.get(BOX.state_key)
         await until(lambda: claim.held)
-        assert a.counters.stalls == 1
+        assert a.counters.stalls >= 1
         await until(lambda: a.view.synced)
 
 
