@@ -162,7 +162,7 @@ class Truth:
 
     def _least(self, server: AsteriskServer) -> int:
         """How many old messages the server never goes below."""
-        return 10 * 3 ** self.servers.index(server)
+        return int(10 * 3 ** self.servers.index(server))
 
     def _empty(self, server: AsteriskServer, mailbox: str) -> None:
         server.spool.clear(mailbox)
