@@ -26,7 +26,7 @@ RESULTS = ROOT / "build" / "results"
 DOCUMENT = ROOT / "docs" / "failure-modes.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 MEASURED = "measured: "
-EXAMPLES, EXAMPLES_IN_FULL = 2_000, 100_000
+EXAMPLES, EXAMPLES_IN_THIRD, EXAMPLES_IN_FULL = 2_000, 10_000, 100_000
 NOTHING_COLLECTED = 5
 
 # The suites in their order, and the seconds after which one that hangs as a whole is ended.
@@ -58,7 +58,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--third",
         metavar="K/3",
-        help="only a third of what --full adds, at full length; auto: by EVENTFED_CI_NUMBER, else the commit count",
+        help="only a third of what --full adds, with fewer generated inputs; auto: by EVENTFED_CI_NUMBER, else the commit count",
     )
     parser.add_argument("pytest", nargs="*", help="further arguments for pytest, after --")
     chosen = parser.parse_args(arguments)
@@ -84,6 +84,14 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def examples(chosen: argparse.Namespace) -> int:
+    """How many generated inputs each parser gets: EVENTFED_EXAMPLES, else by the length of the run."""
+    given = os.environ.get("EVENTFED_EXAMPLES")
+    if given:
+        return int(given)
+    return EXAMPLES_IN_FULL if chosen.full else EXAMPLES_IN_THIRD if chosen.third else EXAMPLES
+
+
 def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
     """One pytest process; a crash of it, or its hanging, counts as one failed test."""
     long = chosen.full or chosen.third is not None
@@ -96,8 +104,7 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
         command.append(f"--third={chosen.third}")
     if long and name == "unit":
         command.append("--timeout=3600")
-    examples = os.environ.get("EVENTFED_EXAMPLES") or str(EXAMPLES_IN_FULL if long else EXAMPLES)
-    environment = {**os.environ, "EVENTFED_EXAMPLES": examples}
+    environment = {**os.environ, "EVENTFED_EXAMPLES": str(examples(chosen))}
     limit = LIMITS[name] * (FULL_LENGTH if long else 1)
     begin = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -177,13 +184,13 @@ def report_on(suites: list[Suite], console: Console) -> None:
             console.print(f"{title}: {test}" + (f": {reason}" if reason else ""), markup=False, highlight=False)
 
 
-def results_text(suites: list[Suite]) -> str:
+def results_text(suites: list[Suite], inputs: int) -> str:
     """The Markdown that stands between the markers of ``docs/failure-modes.md``."""
     changed = _git("status", "--porcelain", "--", ".", f":(exclude){DOCUMENT.relative_to(ROOT)}")
     commit = (_git("rev-parse", "--short", "HEAD") or "unknown") + (" with uncommitted changes" if changed else "")
     lines = [
         f"`make test-all` at commit {commit}, {datetime.date.today().isoformat()}, Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores, {EXAMPLES_IN_FULL:,} generated inputs per parser.",
+        f"{os.cpu_count()} cores, {inputs:,} generated inputs per parser.",
         "",
         "| suite | passed | failed | skipped | seconds |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -224,7 +231,7 @@ def main(arguments: list[str]) -> int:
     console.rule("summary")
     report_on(suites, console)
     if chosen.full and names == tuple(LIMITS):
-        record(results_text(suites))
+        record(results_text(suites, examples(chosen)))
         console.print(f"recorded in {DOCUMENT.relative_to(ROOT)}")
     passed, failed = sum(s.passed for s in suites), sum(s.failed for s in suites)
     print(f"{passed} passed, {failed} failed, {sum(len(s.skipped) for s in suites)} skipped", flush=True)

@@ -109,7 +109,7 @@ def test_thirds_take_turns_and_name_themselves(run: Any, monkeypatch: pytest.Mon
 
 def test_what_was_measured_is_a_table(run: Any) -> None:
     suite = run.Suite("bus", passed=1, measured=[("NATS restarted", "1.5 s")], skipped=[("bus::t", "needs root")])
-    text = run.results_text([suite])
+    text = run.results_text([suite], 2_000)
     assert "| bus | 1 | 0 | 1 | 0 |" in text
     assert "| NATS restarted | 1.5 s |" in text
     assert "* `bus::t`: needs root" in text
