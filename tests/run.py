@@ -58,7 +58,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--third",
         metavar="K/3",
-        help="only a third of what --full adds, with fewer generated inputs; auto: by EVENTFED_CI_NUMBER, else the commit count",
+        help="only a third of what --full adds, fewer generated inputs; auto: by EVENTFED_CI_NUMBER, else the commits",
     )
     parser.add_argument("pytest", nargs="*", help="further arguments for pytest, after --")
     chosen = parser.parse_args(arguments)
