@@ -39,7 +39,8 @@ class _Slot:
     """What the mailbox that is injected into holds now; None: nobody knows."""
     injected: bool = False
     answers: int = 0
-    last_attempt: float = float("-inf")
+    pending: bool = False
+    """Something was given to be injected, and nobody knows yet whether or when it arrived."""
     last_injection: float = float("-inf")
     echoes: tuple[Mailbox, ...] = ()
     """What the member was given back as its own, and has not repeated yet."""
@@ -79,7 +80,7 @@ class MailboxSlots:
         Returns False for the echo of counts that it was given back as its own.
         """
         slot = self._slots.setdefault(mailbox, _Slot())
-        crossed = now - max(slot.last_attempt, slot.last_injection) <= _CROSSING
+        crossed = slot.pending or now - slot.last_injection <= _CROSSING
         if crossed and counts in slot.echoes:
             slot.echoes = tuple(echo for echo in slot.echoes if echo != counts)
             return False
@@ -144,7 +145,7 @@ class MailboxSlots:
         back = withdraw and self.gives_back(mailbox)
         if (slot.held == wanted and not (back and slot.injected)) or self.retry_at(mailbox) > now:
             return None
-        slot.held, slot.last_attempt = None, now
+        slot.held, slot.pending = None, True
         if back and wanted not in slot.echoes:
             slot.echoes += (wanted,)
         return (beside_mailbox(mailbox) if beside else mailbox), wanted
@@ -185,5 +186,6 @@ class MailboxSlots:
         """
         slot = self._slots.setdefault(mailbox, _Slot())
         slot.held = counts if announcements == slot.words else None
+        slot.pending = False
         slot.injected = not given_back
         slot.last_injection = now
