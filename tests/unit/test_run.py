@@ -113,3 +113,16 @@ def test_what_was_measured_is_a_table(run: Any) -> None:
     assert "| bus | 1 | 0 | 1 | 0 |" in text
     assert "| NATS restarted | 1.5 s |" in text
     assert "* `bus::t`: needs root" in text
+
+
+def test_what_passes_at_the_second_try_is_told_apart(run: Any) -> None:
+    suite = run.Suite("bus", passed=7, failed=2, failures=["t::one", "t::two"])
+    suite.settle(run.Suite("bus", passed=1, failed=1, failures=["t::two"]))
+    assert (suite.passed, suite.failed, suite.failures, suite.second_try) == (8, 1, ["t::two"], ["t::one"])
+    assert "Passed at the second try only:\n\n* `t::one`" in run.results_text([suite], 2_000)
+
+
+def test_a_second_try_that_did_not_run_mends_nothing(run: Any) -> None:
+    suite = run.Suite("bus", passed=7, failed=2, failures=["t::one", "t::two"])
+    suite.settle(run.Suite("bus", passed=1))
+    assert (suite.passed, suite.failed, suite.second_try) == (7, 2, [])
