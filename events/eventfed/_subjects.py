@@ -15,6 +15,7 @@ __all__ = [
     "EventSubject",
     "MemberSubject",
     "RefreshSubject",
+    "ReportSubject",
     "RosterSubject",
     "StateSubject",
     "Subject",
@@ -108,7 +109,13 @@ class RefreshSubject:
     eid: EID | None
 
 
-Subject: TypeAlias = StateSubject | MemberSubject | RosterSubject | EventSubject | RefreshSubject
+@dataclass(frozen=True, slots=True)
+class ReportSubject:
+    site: str
+    agent: str
+
+
+Subject: TypeAlias = StateSubject | MemberSubject | RosterSubject | EventSubject | RefreshSubject | ReportSubject
 
 
 class Subjects:
@@ -141,10 +148,9 @@ class Subjects:
         """The subjects that the stream keeps."""
         return [f"{self._root}.{kind}.>" for kind in ("state", "member", "roster")]
 
-    @property
-    def read(self) -> list[str]:
-        """What a federation client reads from the stream."""
-        return [f"{self._root}.state.>", f"{self._root}.member.>"]
+    def read(self, *, states: bool = True) -> list[str]:
+        """What a federation client reads from the stream; without `states` only what is few."""
+        return self.stored if states else self.stored[1:]
 
     def state(self, state: StateKey) -> str:
         return f"{self._root}.state.{state.type.token}.{state.eid.hex}.{quote_key(state.key)}"
@@ -162,6 +168,14 @@ class Subjects:
     def events(self) -> str:
         """Every event without a last value."""
         return f"{self._root}.event.>"
+
+    def report(self, agent: str) -> str:
+        return f"{self._root}.report.{check_token('agent', agent)}"
+
+    @property
+    def reports(self) -> str:
+        """What every agent reports."""
+        return f"{self._root}.report.*"
 
     def refresh(self, eid: EID | None = None) -> str:
         return f"{self._root}.refresh.{eid.hex}" if eid else f"{self._root}.refresh"
@@ -200,6 +214,8 @@ class Subjects:
                         return MemberSubject(site, _eid(eid))
                     case ["roster", node]:
                         return RosterSubject(site, unquote_key(node))
+                    case ["report", agent]:
+                        return ReportSubject(site, check_token("agent", agent))
                     case ["event", kind, eid] if kind in _TYPES:
                         return EventSubject(site, _TYPES[kind], EID.from_hex(eid))
                     case ["refresh"]:
