@@ -1,7 +1,7 @@
 """What hangs on a member's EID: the claim on its lease, and what it is given while the claim holds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from eventfed import EID, Claim, ClaimState, Event, EventType, Federation, Lease, StateKey
 
@@ -119,7 +119,8 @@ class Identity:
 
     def publish(self, event: Event) -> None:
         """Bring one of the member's own states onto the bus, now or once the lease is held."""
-        if self._claim is not None and self._claim.state is ClaimState.HELD:
+        # What waits is sent when we are told that the lease is ours, a moment after it is; nothing may overtake it.
+        if self._claim is not None and self._claim.state is ClaimState.HELD and not self._waiting:
             self._federation.publish(event)
         else:
             self._waiting[event.state_key] = event
@@ -144,6 +145,10 @@ class Identity:
             if self._claim is not None and self._claim.state is ClaimState.HELD:
                 self._federation.retract(key)
 
+    def retract_devices(self, names: Iterable[str]) -> None:
+        """Take back devices that the member has no more."""
+        self.retract([StateKey(EventType.DEVICE_STATE_CHANGE, self.eid, name) for name in names])
+
     def complete(self) -> None:
         """All own states are on their way to the bus."""
         if self._claim is not None and self._claim.state is ClaimState.HELD:
@@ -157,6 +162,19 @@ class Identity:
             for key in view.of(self.eid)
             if key.type is EventType.DEVICE_STATE_CHANGE and not view.states[key].tombstone
         }
+
+    async def withdraw(self, within: float) -> bool:
+        """Take back everything that was injected, within `within` seconds; whether that was done."""
+        if not self.held:
+            return False
+        self.injector.withdraw()
+        try:
+            async with asyncio.timeout(within):
+                await self.injector.wait_idle()
+        except TimeoutError:
+            self._journal.warn("withdrawal_incomplete", self._configuration.name, left=self.injector.backlog)
+            return False
+        return True
 
     async def run(self) -> None:
         """Inject, and settle contests, until cancelled."""

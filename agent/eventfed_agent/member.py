@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from eventfed import EID, Event, EventType, Federation, StateKey
+from eventfed import EID, Event, EventType, Federation
 from eventfed.spec import VoicemailStorage
 
 from .adapters import Adapter, AdapterOutcome, Delivery
@@ -21,7 +21,7 @@ from .names import PROBE_PREFIX, Filters
 from .news import SharedNews
 from .payloads import Payload, RefreshPayload, StatePayload
 from .sip import Publication, PublicationKind
-from .standing import ADVICE, OVERWRITES, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict
+from .standing import ADVICE, OVERWRITES, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict, explain
 
 __all__ = ["Member"]
 
@@ -124,21 +124,8 @@ class Member:
     @property
     def reason(self) -> str:
         """Why it is not synced, and what to do; empty when it is."""
-        match self.state:
-            case MemberState.NOT_CONFIGURED:
-                return self._trouble or ""
-            case MemberState.DUPLICATE:
-                return f"its EID belongs to {self.duplicate_of}: give each server its own entityid in asterisk.conf"
-            case MemberState.MOVED:
-                return "another agent serves it"
-            case MemberState.LOST:
-                return f"no answer from {self.configuration.address}"
-            case MemberState.CONNECTING:
-                return f"waiting for the first PUBLISH from {self.configuration.address}"
-            case MemberState.SYNCING:
-                return "exchanging states"
-            case MemberState.SYNCED:
-                return ""
+        address = self.configuration.address
+        return explain(self.state, trouble=self._trouble, duplicate_of=self.duplicate_of, address=address)
 
     # --- life -------------------------------------------------------------------------------------------------
 
@@ -163,16 +150,7 @@ class Member:
     async def leave(self, within: float) -> bool:
         """Take everything back that was injected, within `within` seconds; whether that was done."""
         identity = self.identity
-        if identity is None or not identity.held or not self.alive:
-            return False
-        identity.injector.withdraw()
-        try:
-            async with asyncio.timeout(within):
-                await identity.injector.wait_idle()
-        except TimeoutError:
-            self._journal.warn("withdrawal_incomplete", self.name, left=identity.injector.backlog)
-            return False
-        return True
+        return identity is not None and self.alive and await identity.withdraw(within)
 
     def refilter(self, filters: Filters) -> None:
         """Other filters: withdraw from bus and member what passes no longer, bring what passes now."""
@@ -265,11 +243,7 @@ class Member:
         assert identity is not None  # a state names its EID, so _is_own has seen to it
         if event.type is EventType.MWI:
             if self._filters.storage is VoicemailStorage.SHARED:
-                others = self._federation.view.mailbox(event.key)
-                before = identity.last_word(event.state_key)
-                # While a dump is under way its answer may have been made before the injection arrived.
-                overwritten = identity.slots.overwritten(event.key) and self.dumps.window is None
-                event = self._news.number(event, before, others, overwritten=overwritten)
+                event = self._numbered(identity, event)
             if not identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time()):
                 return
             if identity.slots.is_contended(event.key):
@@ -290,6 +264,12 @@ class Member:
             self._federation.publish_event(event)
         else:
             self.counters.not_cachable += 1
+
+    def _numbered(self, identity: Identity, event: Event) -> Event:
+        # While a dump is under way its answer may have been made before the injection arrived.
+        overwritten = identity.slots.overwritten(event.key) and self.dumps.window is None
+        before, others = identity.last_word(event.state_key), self._federation.view.mailbox(event.key)
+        return self._news.number(event, before, others, overwritten=overwritten)
 
     # --- evidence ---------------------------------------------------------------------------------------------
 
@@ -333,8 +313,8 @@ class Member:
             filters=self._filters,
             slots=slots,
             adapter=self._adapter,
-            own_word=self._last_word,
-            may_inject=self._may_inject,
+            own_word=lambda key: self.identity.last_word(key) if self.identity is not None else None,
+            may_inject=lambda: self.identity is not None and self.identity.held,
             on_trouble=self._injection_failed,
             on_intrusion=self.intrusions.suspect,
             on_delivered=self._on_delivered,
@@ -367,12 +347,6 @@ class Member:
         self._caught_up = False
         # If it is us whom the member publishes to, the dump will come here.
         self._rounds.need("freed")
-
-    def _last_word(self, key: StateKey) -> Event | None:
-        return self.identity.last_word(key) if self.identity is not None else None
-
-    def _may_inject(self) -> bool:
-        return self.identity is not None and self.identity.held
 
     def _injection_failed(self, outcome: AdapterOutcome) -> None:
         label = str(outcome.status) if outcome.status else outcome.delivery.value
@@ -422,6 +396,5 @@ class Member:
             self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
         identity = self.identity
         if identity is not None:
-            kind = EventType.DEVICE_STATE_CHANGE
-            identity.retract([StateKey(kind, identity.eid, device) for device in result.missing])
+            identity.retract_devices(result.missing)
             identity.complete()

@@ -8,7 +8,17 @@ from eventfed import EID
 
 from .configuration import MemberConfiguration
 
-__all__ = ["ADVICE", "OVERWRITES", "SAYS_NOTHING", "Holder", "MemberCounters", "MemberState", "Registry", "Verdict"]
+__all__ = [
+    "ADVICE",
+    "OVERWRITES",
+    "SAYS_NOTHING",
+    "Holder",
+    "MemberCounters",
+    "MemberState",
+    "Registry",
+    "Verdict",
+    "explain",
+]
 
 ADVICE = {
     401: "it does not know our header secret: its pjsip.conf needs the identify section of `eventfed asterisk-config`, "
@@ -81,3 +91,22 @@ class MemberCounters:
     gaps: int = 0
     restarts: int = 0
     failures: dict[str, int] = field(default_factory=dict)
+
+
+def explain(state: MemberState, *, trouble: str | None, duplicate_of: str | None, address: str) -> str:
+    """Why a member is in a state, and what to do; empty where all is well."""
+    match state:
+        case MemberState.NOT_CONFIGURED:
+            return trouble or ""
+        case MemberState.DUPLICATE:
+            return f"its EID belongs to {duplicate_of}: give each server its own entityid in asterisk.conf"
+        case MemberState.MOVED:
+            return "another agent serves it"
+        case MemberState.LOST:
+            return f"no answer from {address}"
+        case MemberState.CONNECTING:
+            return f"waiting for the first PUBLISH from {address}"
+        case MemberState.SYNCING:
+            return "exchanging states"
+        case MemberState.SYNCED:
+            return ""

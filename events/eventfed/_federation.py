@@ -34,7 +34,7 @@ from ._reports import Reports
 from ._rosters import Rosters
 from ._settings import Credentials, FederationSettings
 from ._stream import stream_configuration
-from ._subjects import Subjects, check_token
+from ._subjects import Subjects, check_agent
 from ._tasks import in_background
 from ._view import View
 from ._watch import watch
@@ -138,7 +138,7 @@ class Federation:
         Args:
             servers: NATS URLs, ``nats://host:4222`` or ``tls://…``; an IPv6 address in brackets.
             federation: its name, one token; under Kubernetes ``<namespace>_<name>``.
-            agent: who we are, one token: the name of the node, of the host, or of a tool.
+            agent: who we are: the name of the node, of the host, or of a tool.
             site, prefix: our site of the federation, and the first token of all subjects.
 
         Raises:
@@ -147,7 +147,7 @@ class Federation:
         client = cls(
             [servers] if isinstance(servers, str) else servers,
             subjects=Subjects(federation, site, prefix=prefix),
-            agent=check_token("agent", agent),
+            agent=check_agent(agent),
             settings=settings or FederationSettings(),
             credentials=credentials,
         )

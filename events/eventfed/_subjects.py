@@ -20,6 +20,7 @@ __all__ = [
     "StateSubject",
     "Subject",
     "Subjects",
+    "check_agent",
     "check_token",
     "quote_key",
     "unquote_key",
@@ -39,6 +40,17 @@ def check_token(what: str, text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise MalformedSubject(f"{what} {text!r:.60}: use 1 to 128 letters, digits, '-' and '_'")
     return text
+
+
+def check_agent(name: str) -> str:
+    """`name`, if it can be an agent's: it stands in leases, and quoted in a subject, so host names with dots will do.
+
+    Raises:
+        MalformedSubject: for one that is empty, longer than 253 characters, or not printable.
+    """
+    if not (0 < len(name) <= 253 and name.isprintable()):
+        raise MalformedSubject(f"agent {name!r:.60}: use 1 to 253 printable characters, such as the host's name")
+    return name
 
 
 def quote_key(name: str) -> str:
@@ -170,7 +182,7 @@ class Subjects:
         return f"{self._root}.event.>"
 
     def report(self, agent: str) -> str:
-        return f"{self._root}.report.{check_token('agent', agent)}"
+        return f"{self._root}.report.{quote_key(agent)}"
 
     @property
     def reports(self) -> str:
@@ -215,7 +227,7 @@ class Subjects:
                     case ["roster", node]:
                         return RosterSubject(site, unquote_key(node))
                     case ["report", agent]:
-                        return ReportSubject(site, check_token("agent", agent))
+                        return ReportSubject(site, unquote_key(agent))
                     case ["event", kind, eid] if kind in _TYPES:
                         return EventSubject(site, _TYPES[kind], EID.from_hex(eid))
                     case ["refresh"]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -144,8 +145,9 @@ class AgentProcess:
         self.process.resume()
 
     async def close(self) -> None:
-        """End it, and give its address back."""
+        """End it, remove its files and give its address back."""
         self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._allotment.release()
 
     async def __aenter__(self) -> Self:

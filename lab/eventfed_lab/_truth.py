@@ -25,6 +25,7 @@ _STATES = (
     DeviceState.UNAVAILABLE,
 )
 _SHARED = "Custom:truth-shared"
+_MOST_NEW, _SPREAD = 3, 4
 _HOLDS = 0.3
 """For how long, in seconds, the truth must stay shown to count."""
 
@@ -33,8 +34,12 @@ class Truth:
     """Changes states of its servers all the time, while they run, from ``async with`` on until `settle`.
 
     Each server has devices of its own and one that all have; now and then a message comes into one of the mailboxes,
-    is heard, or goes. The truth of a device is what its owner keeps in its own database (astdb), that of a mailbox is
-    what lies in the spools of all: neither knows of eventfed.
+    is heard, or goes. VoicemailRefresh is silent where the spool's counts happen to be those that stand in the mailbox,
+    whoever put them there (``app_voicemail.c``): so each server keeps so many old messages that its counts are never
+    like a sum with the others'.
+
+    The truth of a device is what its owner keeps in its own database (astdb), that of a mailbox is what lies in the
+    spools of all: neither knows of eventfed.
 
     Args:
         devices: how many each server has.
@@ -59,6 +64,11 @@ class Truth:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
+        for server in self.servers:
+            for mailbox in self._mailboxes:
+                if server.spool.counts(mailbox).old < self._least(server):
+                    self._empty(server, mailbox)
+                    await server.refresh_voicemail(mailbox)
         self._tasks = [asyncio.create_task(self._change(server)) for server in self.servers]
         return self
 
@@ -136,13 +146,25 @@ class Truth:
         ami = server.ami  # raises before anything is touched: what goes into a booting server's spool may go unnoticed
         if random.random() < 0.02:
             mailbox = random.choice(self._mailboxes)
+            counts = server.spool.counts(mailbox)
             # Each is a real change: a server that repeats its counts after injections is taken for one that polls.
-            if server.spool.counts(mailbox).new:
-                random.choice((server.spool.hear, server.spool.clear))(mailbox)
+            if not counts.new:
+                server.spool.add(mailbox, random.randint(1, _MOST_NEW))
+            elif sum(counts) <= self._least(server) + _SPREAD and random.random() < 0.5:
+                server.spool.hear(mailbox)
             else:
-                server.spool.add(mailbox, random.randint(1, 3))
+                self._empty(server, mailbox)
             await server.refresh_voicemail(mailbox)
             return
         number = random.randrange(self._devices + 1)
         device = f"Custom:truth-{server.name}-{number}" if number < self._devices else _SHARED
         await ami.set_variable(f"DEVICE_STATE({device})", random.choice(_STATES).name)
+
+    def _least(self, server: AsteriskServer) -> int:
+        """How many old messages the server never goes below."""
+        return 10 * 3 ** self.servers.index(server)
+
+    def _empty(self, server: AsteriskServer, mailbox: str) -> None:
+        server.spool.clear(mailbox)
+        server.spool.add(mailbox, self._least(server))
+        server.spool.hear(mailbox)

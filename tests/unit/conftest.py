@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,7 @@ from eventfed_operator.conditions import Notice
 from eventfed_operator.observed import Agent, Bus, MemberReport, MemberState, ObjectKey, Observed, Pod, Rival, Stream
 from eventfed_operator.reconcile import reconcile
 from eventfed_operator.resources import FINALIZER, ChartNats, Resource, Settings, read_resource
+from sip_peer import Peer
 
 for _name, _examples in (("quick", 200), ("default", 2_000), ("full", 100_000)):
     settings.register_profile(
@@ -199,3 +201,10 @@ class OperatorWorld:
 def operator_world() -> type[OperatorWorld]:
     """Makes a cluster with one EventFederation; its arguments are fields of the spec."""
     return OperatorWorld
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    made = Peer()
+    yield made
+    made.socket.close()

@@ -29,12 +29,14 @@ def test_a_lease_comes_back_unchanged(lease: Lease):
     assert decode_lease(encode_lease(lease)) == lease
 
 
+@pytest.mark.parser
 @given(st.binary(max_size=300))
 def test_noise_is_only_ever_malformed(noise: bytes):
     with pytest.raises(MalformedEnvelope):
         decode_lease(noise)
 
 
+@pytest.mark.parser
 @given(
     st.dictionaries(
         st.sampled_from(["eid", "epoch", "since", "complete", "uid", "agent", "stream", "unknown"]),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,6 +143,7 @@ def test_what_is_withdrawn_is_not_sent():
     assert box.take(0) == []
 
 
+@pytest.mark.parser
 @given(st.binary(max_size=200), st.none() | st.text(max_size=5))
 def test_any_answer_is_an_acknowledgement_or_a_refusal(body: bytes, status: str | None):
     box, lamp = outbox(), Value("lamp")
@@ -151,6 +153,7 @@ def test_any_answer_is_an_acknowledgement_or_a_refusal(body: bytes, status: str 
     assert len(lamp.refusals) + len(lamp.stored_at) == 1
 
 
+@pytest.mark.parser
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(),

@@ -112,6 +112,7 @@ def test_one_subject_is_a_filter_and_several_are_filters():
     assert consumer_configuration("r", ["a.>", "b.>"], inactive=30)["filter_subjects"] == ["a.>", "b.>"]
 
 
+@pytest.mark.parser
 @given(
     st.text(max_size=40)
     | st.lists(st.text("0123456789x", max_size=4), max_size=12).map(lambda t: ".".join(["$JS.ACK", *t])),

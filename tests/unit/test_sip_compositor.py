@@ -235,6 +235,7 @@ def test_a_forgotten_source_starts_anew(asterisk: Asterisk) -> None:
     assert not asterisk.accepted(publish(10))[1].cseq_gap
 
 
+@pytest.mark.parser
 @given(
     st.lists(
         st.tuples(

@@ -139,6 +139,7 @@ def test_the_syntax_error_belongs_to_the_one_tree() -> None:
     assert issubclass(SipSyntaxError, EventfedError)
 
 
+@pytest.mark.parser
 @given(
     st.sampled_from([FROM_ASTERISK, ANSWER]),
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 8), st.binary(max_size=8)), min_size=1, max_size=4),
@@ -174,6 +175,7 @@ HEADER_LINES = st.lists(
 )
 
 
+@pytest.mark.parser
 @given(
     st.one_of(st.sampled_from([b"PUBLISH sip:a@b SIP/2.0", b"SIP/2.0 200 OK"]), st.binary(max_size=40)),
     HEADER_LINES,
@@ -188,12 +190,14 @@ def test_a_generated_message_is_read_or_refused_and_nothing_else(start: bytes, l
     assert parse_message(bytes(message)).body == message.body
 
 
+@pytest.mark.parser
 @given(st.binary(max_size=300))
 def test_noise_is_refused(data: bytes) -> None:
     with pytest.raises(SipSyntaxError):
         parse_message(data)
 
 
+@pytest.mark.parser
 @given(
     st.lists(
         st.tuples(

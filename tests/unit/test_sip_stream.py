@@ -18,6 +18,7 @@ def drain(framer: StreamFramer) -> list[bytes]:
     return messages
 
 
+@pytest.mark.parser
 @given(
     st.lists(st.tuples(st.binary(max_size=50), st.sampled_from([b"", b"\r\n\r\n", b"\r\n"])), max_size=5),
     st.lists(st.integers(1, 40), min_size=1, max_size=60),
@@ -90,6 +91,7 @@ def test_messages_before_the_fault_are_delivered() -> None:
         framer.next_message()
 
 
+@pytest.mark.parser
 @given(st.lists(st.binary(max_size=60), max_size=10))
 def test_noise_on_a_stream_raises_nothing_else(chunks: list[bytes]) -> None:
     framer = StreamFramer()

@@ -36,13 +36,14 @@ from ._addresses import Address, Bind, Transport
 from ._client_transactions import ClientTimers, ClientTransactions, Due
 from ._errors import RequestTimeout, SipError, SipSyntaxError, TransportFailed
 from ._messages import MAX_HEAD_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, Request, Response, parse_message
+from ._options import build_options
 from ._outbound_publication import OutboundPublication, Outcome, PublishCounters, PublishResult, SecretHeader
 from ._publications import CompositorSettings, EventStateCompositor, Publication, PublicationKind
 from ._publisher import Publisher
 from ._server_transactions import Arrival, ServerTransactions
 from ._settings import Counters, UserAgentSettings
 from ._stream import StreamFramer
-from ._user_agent import Handler, Later, MalformedHook, UserAgent, build_options
+from ._user_agent import Handler, Later, MalformedHook, UserAgent
 from ._via import Via
 
 __all__ = [

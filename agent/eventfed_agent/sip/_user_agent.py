@@ -11,8 +11,6 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-import sipmessage
-
 from ._addresses import Address, Bind, Transport, family_of, host_in_uri
 from ._client_transactions import ClientTransactions
 from ._connections import Connections
@@ -23,7 +21,7 @@ from ._settings import Counters, UserAgentSettings
 from ._transports import Channel, Connection, SocketAddress, UdpSocket
 from ._via import MAGIC_COOKIE
 
-__all__ = ["Handler", "Later", "MalformedHook", "UserAgent", "build_options"]
+__all__ = ["Handler", "Later", "MalformedHook", "UserAgent"]
 
 _UNSPECIFIED = ("0.0.0.0", "::")
 _KEEPALIVE = b"\r\n\x00 "
@@ -65,19 +63,6 @@ class Later:
 
 Handler = Callable[[Request, Address], Response | Later | None]
 MalformedHook = Callable[[Address, SipSyntaxError], None]
-
-
-def build_options(destination: Address, *, resource: str = "eventfed") -> Request:
-    """An OPTIONS request (RFC 3261 11.1), to see whether a server answers."""
-    party = f"<sip:{resource}@{host_in_uri(destination.host)}>"
-    uri = sipmessage.URI(scheme="sip", user=resource, host=host_in_uri(destination.host), port=destination.port)
-    headers = [
-        ("From", f"{party};tag={secrets.token_hex(8)}"),
-        ("To", party),
-        ("Call-ID", secrets.token_hex(16)),
-        ("Accept", "application/json"),
-    ]
-    return Request.build("OPTIONS", uri, 1, headers)
 
 
 class UserAgent:
