@@ -59,7 +59,7 @@ class MailboxSlots:
         self.eid = eid
         self.storage = storage
         self.injection = injection
-        self._pause = contended_pause
+        self.contended_pause = contended_pause
         self._slots: dict[str, _Slot] = {}
 
     def own(self, mailbox: str) -> Mailbox | None:
@@ -94,7 +94,7 @@ class MailboxSlots:
         if counts != slot.own:
             slot.answers = 0
         elif slot.injected and counts != slot.held:
-            slot.answers = slot.answers + 1 if now - slot.last_injection <= self._pause else 1
+            slot.answers = slot.answers + 1 if now - slot.last_injection <= self.contended_pause else 1
         slot.own, slot.held = counts, None if crossed else counts
         slot.injected = False
         return True
@@ -151,7 +151,9 @@ class MailboxSlots:
 
     def retry_at(self, mailbox: str) -> float:
         """When a contended mailbox may be injected again; long ago for all others."""
-        return self._slots[mailbox].last_injection + self._pause if self.is_contended(mailbox) else float("-inf")
+        return (
+            self._slots[mailbox].last_injection + self.contended_pause if self.is_contended(mailbox) else float("-inf")
+        )
 
     def announcements(self, mailbox: str) -> int:
         """How often the member may have changed the slot; to be noted before an injection."""
