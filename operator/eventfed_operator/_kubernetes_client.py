@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -40,7 +41,10 @@ async def open_kubernetes() -> AsyncIterator["KubernetesClient"]:
         try:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
-            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            # The library looks at KUBECONFIG only when it is imported.
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration
+            )
     except (config.ConfigException, OSError) as error:
         raise ApiError(0, f"no credentials: neither a service account nor KUBECONFIG ({error})") from None
     async with client.ApiClient(configuration) as api:
