@@ -144,6 +144,7 @@ def _peers(environment: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
         peers = json.loads(environment.get("EVENTFED_METRICS_FROM") or '[{"namespaceSelector": {}}]')
     except ValueError:
         peers = None
-    if not isinstance(peers, list) or not all(isinstance(one, dict) for one in peers):
-        raise MisconfiguredEnvironment("EVENTFED_METRICS_FROM: write a JSON list of NetworkPolicy peers")
+    # An empty list would let everybody in.
+    if not isinstance(peers, list) or not peers or not all(isinstance(one, dict) for one in peers):
+        raise MisconfiguredEnvironment("EVENTFED_METRICS_FROM: write a JSON list of NetworkPolicy peers, not empty")
     return tuple(peers)

@@ -67,6 +67,7 @@ def test_without_nats_and_lease_neither_is_used() -> None:
         ("EVENTFED_HTTP", "0.0.0.0:99999"),
         ("EVENTFED_METRICS_FROM", "{}"),
         ("EVENTFED_METRICS_FROM", "["),
+        ("EVENTFED_METRICS_FROM", "[]"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(name: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
