@@ -61,6 +61,7 @@ class MailboxSlots:
         self.injection = injection
         self.contended_pause = contended_pause
         self._slots: dict[str, _Slot] = {}
+        self._contended: set[str] = set()
 
     def own(self, mailbox: str) -> Mailbox | None:
         """What the member said last of its own messages there."""
@@ -95,12 +96,14 @@ class MailboxSlots:
             slot.answers = 0
         elif slot.injected and counts != slot.held:
             slot.answers = slot.answers + 1 if now - slot.last_injection <= self.contended_pause else 1
+        (self._contended.add if slot.answers >= _ANSWERS_UNTIL_CONTENDED else self._contended.discard)(mailbox)
         slot.own, slot.held = counts, None if crossed else counts
         slot.injected = False
         return True
 
     def forget(self) -> None:
         """The member may have restarted: nobody knows what its slots hold."""
+        self._contended.clear()
         for slot in self._slots.values():
             slot.held = None
             slot.injected = False
@@ -110,12 +113,11 @@ class MailboxSlots:
     @property
     def contended(self) -> list[str]:
         """Mailboxes whose server overwrites each injection with its own unchanged count."""
-        return [name for name in self._slots if self.is_contended(name)]
+        return sorted(self._contended)
 
     def is_contended(self, mailbox: str) -> bool:
         """Whether the server overwrites each injection into this mailbox with its own unchanged count."""
-        slot = self._slots.get(mailbox)
-        return slot is not None and slot.answers >= _ANSWERS_UNTIL_CONTENDED
+        return mailbox in self._contended
 
     def known(self) -> list[str]:
         """Every mailbox that was announced or injected."""
