@@ -162,3 +162,21 @@ def test_every_pod_is_fit_for_a_namespace_that_enforces_restricted(template: str
         assert line in helpers
     assert "hostPath" not in written
     assert "hostNetwork" not in written
+
+
+def test_the_document_lists_the_operators_rights_as_they_are() -> None:
+    document = (CHART.parents[1] / "docs" / "kubernetes.md").read_text()
+    table = document.partition("<!-- rights:begin -->")[2].partition("<!-- rights:end -->")[0]
+    told = dict(re.findall(r"^\| `(\S+)` \| (.+) \|$", table, re.MULTILINE))
+
+    def name(group: str, resource: str) -> str:
+        plural, slash, subresource = resource.partition("/")
+        return f"{plural}{'.' if group else ''}{group}{slash}{subresource}"
+
+    granted = {
+        name(group, resource): ", ".join(one["verbs"])
+        for one in rules()
+        for group in one["apiGroups"]
+        for resource in one["resources"]
+    }
+    assert told == granted
