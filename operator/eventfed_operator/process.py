@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-import kopf
 import structlog
 
 from eventfed import EventfedError
@@ -20,7 +19,7 @@ from .health import Health
 from .kubernetes_api import ApiError
 from .operator_endpoints import serve_endpoints
 from .operator_metrics import render_metrics
-from .receiving import kopf_registry, kopf_settings
+from .receiving import watch
 from .supervising import Supervisor
 
 __all__ = ["main", "run_operator"]
@@ -108,16 +107,7 @@ async def _act(
     """Watch and keep until told to stop."""
     kopf_stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(
-            kopf.operator(
-                registry=kopf_registry(supervisor, started=take_signals),
-                settings=kopf_settings(),
-                standalone=True,
-                clusterwide=not configuration.namespaces,
-                namespaces=configuration.namespaces,
-                stop_flag=kopf_stop,
-            )
-        )
+        watching = group.create_task(watch(supervisor, configuration.namespaces, stop=kopf_stop, started=take_signals))
         keeping = group.create_task(supervisor.run())
         stopping = group.create_task(stop.wait())
         await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,7 @@
 """What kopf is used for: it watches, and tells. It handles nothing, so it puts nothing of its own into any object."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import kopf
@@ -9,7 +10,7 @@ from eventfed.resource import GROUP, PLURAL, VERSION
 
 from .resources import FIELD_MANAGER
 
-__all__ = ["Listener", "kopf_registry", "kopf_settings"]
+__all__ = ["Listener", "kopf_registry", "kopf_settings", "watch"]
 
 _OURS = f"app.kubernetes.io/managed-by={FIELD_MANAGER}"
 _OWNED = (("apps", "v1", "daemonsets"), ("", "v1", "services"))
@@ -25,21 +26,13 @@ class Listener(Protocol):
     def concerns(self, namespace: str, name: str) -> None: ...
 
 
-def kopf_registry(listener: Listener, *, started: Callable[[], None] = lambda: None) -> kopf.OperatorRegistry:
-    """The handlers: low-level ones only, which need neither finalizers nor annotations.
-
-    Args:
-        started: called when kopf has started, and has taken the process's signals to itself.
-    """
+def kopf_registry(listener: Listener) -> kopf.OperatorRegistry:
+    """The handlers: low-level ones only, which need neither finalizers nor annotations."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     def login(**known: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
-
-    @kopf.on.startup(registry=registry)
-    async def start(**_: Any) -> None:
-        started()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def federation_changed(event: Mapping[str, Any], **_: Any) -> None:
@@ -54,6 +47,30 @@ def kopf_registry(listener: Listener, *, started: Callable[[], None] = lambda: N
     for group, version, plural in _OWNED:
         kopf.on.event(group, version, plural, registry=registry)(owned_changed)
     return registry
+
+
+async def watch(
+    listener: Listener, namespaces: Collection[str], *, stop: asyncio.Event, started: Callable[[], None] = lambda: None
+) -> None:
+    """Tell `listener` of what happens, until `stop` is set.
+
+    In the end kopf cancels every task that began after itself, so others' have to be done before `stop` is set.
+
+    Args:
+        namespaces: which ones are watched; empty: all.
+        started: called when kopf has taken the process's signals to itself, so that they can be taken back.
+    """
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=kopf_registry(listener),
+        settings=kopf_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
+    started()
+    await kopf.run_tasks(tasks, ignored=others)
 
 
 def kopf_settings() -> kopf.OperatorSettings:

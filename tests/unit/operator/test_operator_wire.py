@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import kopf
 import pytest
 from aiohttp import web
 
 from eventfed.resource import KIND, PLURAL
 from eventfed_operator._kubernetes_client import KubernetesClient, open_kubernetes
 from eventfed_operator.kubernetes_api import AddressTaken, ApiError, WatchExpired
-from eventfed_operator.receiving import kopf_registry, kopf_settings
+from eventfed_operator.receiving import watch
 from eventfed_operator.resources import FIELD_MANAGER
 
-KINDS = {"pods": "Pod", "services": "Service", "secrets": "Secret", "daemonsets": "DaemonSet", PLURAL: KIND}
+KINDS = {
+    "pods": "Pod",
+    "services": "Service",
+    "secrets": "Secret",
+    "serviceaccounts": "ServiceAccount",
+    "networkpolicies": "NetworkPolicy",
+    "events": "Event",
+    "leases": "Lease",
+    "daemonsets": "DaemonSet",
+    PLURAL: KIND,
+}
 DISCOVERED = {
     "core": {"namespaces": "Namespace", "pods": "Pod", "services": "Service"},
     "apps": {"daemonsets": "DaemonSet"},
@@ -258,16 +270,7 @@ async def test_kopf_tells_of_federations_and_of_what_belongs_to_them_and_writes_
     api.federation("before")
     listener, stop, started = Listener(), asyncio.Event(), []
     async with asyncio.TaskGroup() as group:
-        group.create_task(
-            kopf.operator(
-                registry=kopf_registry(listener, started=lambda: started.append(True)),
-                settings=kopf_settings(),
-                standalone=True,
-                clusterwide=not namespaces,
-                namespaces=namespaces,
-                stop_flag=stop,
-            )
-        )
+        group.create_task(watch(listener, namespaces, stop=stop, started=lambda: started.append(True)))
         await until(lambda: listener.federations == [("before", False)])
         await until(lambda: sum(bool(query.get("watch")) for _, _, query, _, _ in server.asked) == 3)
         await asyncio.sleep(0.1)
@@ -288,3 +291,32 @@ async def test_kopf_tells_of_federations_and_of_what_belongs_to_them_and_writes_
     assert all(
         path.startswith("/apis/apps/v1/namespaces/voice") for path in asked if "daemonsets" in path and namespaces
     )
+
+
+async def test_the_process_acts_under_its_lease_and_ends_in_time(api: Any, server: Server, until: Any) -> None:
+    environment = {
+        **os.environ,
+        "EVENTFED_IMAGE": "eventfed:1",
+        "EVENTFED_LEASE": "eventfed-operator",
+        "EVENTFED_POD": "eventfed-operator-0",
+        "EVENTFED_NAMESPACE": "voice",
+        "EVENTFED_HTTP": "127.0.0.1:0",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "eventfed_operator", env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        await until(lambda: ("Lease", "voice", "eventfed-operator") in api.objects, within=20)
+        api.federation()
+        await until(lambda: api.condition("Ready").get("reason") == "NoNats", within=20)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            _, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0, errors.decode()
+    assert api.objects["Lease", "voice", "eventfed-operator"]["spec"]["holderIdentity"] == ""
+    assert b"Traceback" not in errors, errors.decode()
+    for line in errors.decode().splitlines():
+        assert json.loads(line)["level"] in ("info", "warning"), line
