@@ -33,6 +33,7 @@ class BusAccess:
     servers: tuple[str, ...]
     user: str | None = None
     secrets: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    inbox_prefix: str = "_INBOX"
 
 
 def bus_access(
@@ -51,7 +52,9 @@ def bus_access(
     if spec.servers is None:
         if settings.nats is None or chart is None or chart.password is None:
             raise BusAccessError("there is no NATS")
-        return BusAccess(settings.nats.servers, chart.user, (("password", chart.password.encode()),))
+        password = (("password", chart.password.encode()),)
+        # The chart's NATS lets each of its users see inboxes of a prefix of its own alone.
+        return BusAccess(settings.nats.servers, chart.user, password, inbox_prefix=f"_INBOX_{chart.user}")
     found: dict[str, bytes] = {}
     credentials = spec.operator_credentials or spec.credentials
     for use, reference in _references(credentials).items():
@@ -132,4 +135,5 @@ def _credentials(access: BusAccess, folder: Path) -> Credentials:
         nkey_seed_file=files.get("nkey_seed"),
         creds_file=files.get("credentials_file"),
         tls=context,
+        inbox_prefix=access.inbox_prefix,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import subprocess
+import tomllib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,13 @@ from eventfed import EID, ConnectionLost, Credentials, DeviceState, Event, Feder
 from eventfed.report import AgentReport, ReportedMember
 from eventfed.roster import Roster, RosterMember
 from eventfed_lab import NatsServer, nats_server_binary
+from eventfed_operator.agent_configuration import agent_configuration
+from eventfed_operator.bus_access import AccessFiles, bus_access
 from eventfed_operator.federation_bus import open_nats_bus
 from eventfed_operator.observed import MemberState
-from eventfed_operator.resources import read_resource
+from eventfed_operator.resources import ChartNats, Settings, read_resource
 from eventfed_operator.streams import wanted_stream
+from eventfed_operator.tokens import Tokens
 
 FILES = Path(__file__).resolve().parents[2] / "charts" / "eventfed" / "files"
 A = EID.parse("02:00:00:00:00:0a")
@@ -32,6 +36,8 @@ ENVIRONMENT = {
     "NATS_ROUTE_PASSWORD": "pRoute1",
     **{f"NATS_ROUTE_{n}": f"nats-route://route:pRoute1@nats-{n}.nats-servers.voice.svc:6222" for n in range(3)},
 }
+OPERATOR = Credentials("operator", "pOperator1", inbox_prefix="_INBOX_operator")
+AGENT = Credentials("agent", "pAgent1", inbox_prefix="_INBOX_agent")
 RESOURCE = {
     "metadata": {"name": "pbx", "namespace": "voice", "uid": "u", "creationTimestamp": "2026-03-01T11:00:00Z"},
     "spec": {
@@ -57,6 +63,17 @@ async def server() -> AsyncIterator[NatsServer]:
         yield server
 
 
+def test_operator_and_agents_log_in_as_the_configuration_wants() -> None:
+    settings = Settings("eventfed:1", ChartNats(("nats://nats:4222",), "agent", "pAgent1"))
+    resource = read_resource(RESOURCE)
+    access = bus_access(resource, settings, Credentials("operator", "pOperator1"), {})
+    with AccessFiles(access) as credentials:
+        assert credentials == OPERATOR
+    configuration = agent_configuration(resource, settings, Tokens("token-0123456789"), {})
+    nats = tomllib.loads(configuration.text)["nats"]
+    assert (nats["user"], nats["inbox_prefix"]) == (AGENT.user, AGENT.inbox_prefix)
+
+
 @pytest.mark.parametrize("name", ["nats.conf", "nats-cluster.conf"])
 def test_nats_takes_the_whole_configuration(name: str) -> None:
     command = [nats_server_binary(), "-t", "-c", FILES / name]
@@ -68,9 +85,8 @@ async def test_the_operator_makes_the_stream_and_writes_rosters_and_hears_agents
     server: NatsServer, quick: Any, until: Any
 ) -> None:
     changes: list[None] = []
-    operator = Credentials("operator", "pOperator1")
     wanted = wanted_stream(read_resource(RESOURCE))
-    async with open_nats_bus(SUBJECTS, [server.url], operator, on_change=lambda: changes.append(None)) as bus:
+    async with open_nats_bus(SUBJECTS, [server.url], OPERATOR, on_change=lambda: changes.append(None)) as bus:
         await until(lambda: changes)
         await bus.ensure_stream(wanted, exists=False)
         await bus.publish_roster("node-0.example", Roster("node-0.example", (MEMBER,)))
@@ -80,9 +96,8 @@ async def test_the_operator_makes_the_stream_and_writes_rosters_and_hears_agents
         assert seen.stream.owner == "voice/pbx"
         assert seen.rosters == {"node-0.example": Roster("node-0.example", (MEMBER,))}
         settings = replace(quick, create_stream=False)
-        agent = Credentials("agent", "pAgent1")
         async with Federation.connect(
-            server.url, federation="voice_pbx", agent="a", settings=settings, credentials=agent
+            server.url, federation="voice_pbx", agent="a", settings=settings, credentials=AGENT
         ) as client:
             assert await client.wait_synced(5), client.problem
             assert client.rosters.known["node-0.example"].members == (MEMBER,)
@@ -109,12 +124,11 @@ async def test_the_operator_makes_the_stream_and_writes_rosters_and_hears_agents
 
 
 async def test_agents_can_neither_write_rosters_nor_touch_streams(server: NatsServer, quick: Any, until: Any) -> None:
-    operator, agent = Credentials("operator", "pOperator1"), Credentials("agent", "pAgent1")
     settings = replace(quick, create_stream=False, request_timeout=0.5)
     connect = {"federation": "voice_pbx", "settings": settings}
     async with (
-        Federation.connect(server.url, agent="operator", credentials=operator, **connect) as maker,
-        Federation.connect(server.url, agent="a", credentials=agent, **connect) as client,
+        Federation.connect(server.url, agent="operator", credentials=OPERATOR, **connect) as maker,
+        Federation.connect(server.url, agent="a", credentials=AGENT, **connect) as client,
     ):
         await until(lambda: maker.connected and client.connected)
         wanted = wanted_stream(read_resource(RESOURCE))
@@ -135,13 +149,13 @@ async def test_agents_can_neither_write_rosters_nor_touch_streams(server: NatsSe
 
 
 async def test_refused_credentials_and_a_missing_stream_are_told(server: NatsServer) -> None:
-    wrong, right = Credentials("operator", "wrong"), Credentials("operator", "pOperator1")
+    wrong = replace(OPERATOR, password="wrong")
     async with open_nats_bus(SUBJECTS, [server.url], wrong, on_change=lambda: None) as bus:
         await asyncio.sleep(0.5)
         seen = await bus.observe(mark="")
         assert not seen.connected
         assert "credentials" in (seen.problem or "")
-    async with open_nats_bus(SUBJECTS, [server.url], right, on_change=lambda: None) as bus:
+    async with open_nats_bus(SUBJECTS, [server.url], OPERATOR, on_change=lambda: None) as bus:
         await asyncio.sleep(0.5)
         seen = await bus.observe(mark="")
         assert (seen.connected, seen.stream) == (True, None)
