@@ -52,13 +52,13 @@ $(READY): pyproject.toml constraints.txt
 		$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); \
 			echo "the module venv does not work: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }; fi
 	@echo "installing the packages of constraints.txt into $(VENV)" >&2
-	@$(PIP) install --constraint constraints.txt --editable '.[test,demo]' >&2
+	@$(PIP) install --constraint constraints.txt --editable '.[test,demo,operator]' >&2
 	@touch $@
 
 constraints: ## Pin what pyproject.toml asks for at its newest versions
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder/venv"; \
-	"$$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet install '.[test,demo]'; \
+	"$$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet install '.[test,demo,operator]'; \
 	{ echo "# Every package of the runtime, the demo and the tests, pinned. \`make constraints\` writes it anew."; \
 	  "$$folder/venv/bin/python" -m pip --disable-pip-version-check freeze | grep -v '^eventfed'; } > constraints.txt
 

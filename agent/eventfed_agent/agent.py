@@ -8,15 +8,19 @@ from types import TracebackType
 from typing import Self
 
 from eventfed import EID, Event, EventfedError, Federation
+from eventfed.roster import Roster
+from eventfed.spec import Spec
 
 from .adapters import PjsipAdapter, Tokens, answers
-from .configuration import AgentConfiguration, MemberConfiguration, split_address
+from .configuration import AgentConfiguration, AgentSection, MemberConfiguration, split_address
 from .journal import Journal
 from .latencies import Latencies
 from .member import Member
 from .names import Filters
 from .nats_access import credentials, federation_settings
 from .payloads import MalformedPayload, Payload, parse_payload
+from .reporting import report_for_ever
+from .rostering import Parting, part_with, roster_members
 from .sip import (
     Address,
     Bind,
@@ -59,6 +63,7 @@ class Agent:
         self.latencies = Latencies()
         self.members: dict[str, Member] = {}
         self.unknown_sources = 0
+        self.requests_without_roster = 0
         self.malformed_payloads = 0
         self.member_failures = 0
         self._tokens = tokens
@@ -67,6 +72,9 @@ class Agent:
         self._by_host: dict[str, list[Member]] = {}
         self._by_call: dict[tuple[str, str], Member] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._partings: dict[str, asyncio.Task[None]] = {}
+        self._following: list[asyncio.Task[None]] = []
+        self._roster: Roster | None = None
         self._compositor = EventStateCompositor()
         self._stack = AsyncExitStack()
         self._roster_at = 0.0
@@ -80,6 +88,7 @@ class Agent:
 
     async def __aenter__(self) -> Self:
         configuration = self.configuration
+        self._loop = asyncio.get_running_loop()
         async with self._stack as stack:
             self.federation = await stack.enter_async_context(
                 Federation.connect(
@@ -97,8 +106,10 @@ class Agent:
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             await stack.enter_async_context(self.user_agent)
             stack.push_async_callback(self._stop_members)
-            self._loop = asyncio.get_running_loop()
-            self._serve_roster(configuration.members)
+            self._serve_wanted()
+            if (node := configuration.roster_node) is not None:
+                reports = report_for_ever(self.federation, self.members, node, self.journal)
+                self._following = [self._tasks.create_task(one) for one in (self._follow_rosters(node), reports)]
             self._stack = stack.pop_all()
         return self
 
@@ -112,40 +123,96 @@ class Agent:
         finally:
             await self._stack.__aexit__(kind, error, traceback)
 
-    # --- roster -----------------------------------------------------------------------------------------------
+    # --- members ----------------------------------------------------------------------------------------------
 
-    async def reconfigure(self, configuration: AgentConfiguration) -> None:
-        """Serve another configuration: what went is withdrawn first, what stays does not notice.
+    def reconfigure(self, configuration: AgentConfiguration, tokens: Tokens) -> None:
+        """Serve another configuration: what went is withdrawn, what stays does not notice.
 
         Raises:
             AgentError: when a section changed that needs another process; nothing was changed then.
         """
         old = self.configuration
-        for section in ("federation", "nats", "agent", "departure", "timing"):
-            if getattr(old, section) != getattr(configuration, section):
+        for section in ("federation", "nats", "agent"):
+            if _fixed(getattr(old, section)) != _fixed(getattr(configuration, section)):
                 raise AgentError(f"section [{section}] has changed: restart the agent")
+        if old.roster_node != configuration.roster_node:
+            raise AgentError("[[members]] have come to an agent that reads a roster, or gone: restart the agent")
         self.configuration = configuration
+        self.federation.configure(federation_settings(configuration))
         before, self._filters = self._filters, Filters(configuration.events)
         reshaped = (before.storage, before.injection) != (self._filters.storage, self._filters.injection)
-        roster = {member.name: member for member in configuration.members}
-        leaving = [m for m in self.members.values() if reshaped or roster.get(m.name) != m.configuration]
-        async with asyncio.TaskGroup() as tasks:
-            for member in leaving:
-                tasks.create_task(self._dismiss(member, configuration.timing.withdrawal))
+        if tokens != self._tokens:
+            self._tokens = tokens
+            self.journal.info("tokens_changed", configuration.agent.name, tokens=len(tokens.values))
+            for member in self.members.values():
+                member.adapter.use_tokens(tokens)
+        if configuration.timing != old.timing:
+            for member in self.members.values():
+                member.retime(configuration.timing)
+        partings = self._serve_wanted(reshaped=reshaped)
         if configuration.events != old.events:
             for member in self.members.values():
-                member.refilter(self._filters)
-        self._serve_roster(configuration.members)
+                if member.name not in partings:
+                    member.refilter(self._filters)
 
-    async def _dismiss(self, member: Member, within: float) -> None:
-        await member.leave(within)
-        await self._end(member)
+    async def _follow_rosters(self, node: str) -> None:
+        """Serve what the roster of our node lists. When it is lost or taken away, the last one counts."""
+        changed = asyncio.Event()
+        stop = self.federation.rosters.listen(lambda _: changed.set())
+        try:
+            while True:
+                changed.clear()
+                roster = self.federation.rosters.known.get(node)
+                if roster is not None and roster != self._roster:
+                    self.journal.info("roster_changed", node, members=len(roster.members))
+                    before, self._roster = self._roster, roster
+                    self._serve_wanted(before=before)
+                for member in self.members.values():
+                    if member.identity is not None:
+                        member.identity.rosters_changed()
+                await changed.wait()
+        finally:
+            stop()
 
-    def _serve_roster(self, roster: tuple[MemberConfiguration, ...]) -> None:
-        for configuration in roster:
+    def _wanted(self) -> tuple[MemberConfiguration, ...]:
+        if self.configuration.roster_node is None:
+            return self.configuration.members
+        return roster_members(self._roster) if self._roster is not None else ()
+
+    def _serve_wanted(self, *, reshaped: bool = False, before: Roster | None = None) -> set[str]:
+        """Part with whom we do not want as they are, and start whom we lack. Returns with whom we part.
+
+        Args:
+            reshaped: the mailboxes of all members have to be emptied, whatever the members are.
+            before: the roster until now.
+        """
+        wanted = {member.name: member for member in self._wanted()}
+        for name, member in list(self.members.items()):
+            stays = wanted.get(name) == member.configuration
+            if name in self._partings:
+                if name in wanted and member.identity is not None:
+                    member.identity.hurry()
+            elif reshaped or not stays:
+                parting = Parting.WITHDRAW
+                if self.configuration.roster_node is not None and not stays:
+                    node_of = self.federation.rosters.node_of
+                    parting = part_with(member.configuration, before=before, wanted=wanted.values(), node_of=node_of)
+                self._partings[name] = self._tasks.create_task(self._part(member, parting), name=f"part with {name}")
+        self._start_missing()
+        self._roster_at = self._loop.time()
+        return set(self._partings)
+
+    def _start_missing(self) -> None:
+        for configuration in self._wanted():
             if configuration.name not in self.members:
                 self._start(configuration)
-        self._roster_at = self._loop.time()
+
+    async def _part(self, member: Member, parting: Parting) -> None:
+        if parting is Parting.WITHDRAW:
+            await member.leave(self.configuration.timing.withdrawal)
+        await self._end(member.name)
+        del self._partings[member.name]
+        self._start_missing()
 
     def _start(self, configuration: MemberConfiguration) -> None:
         adapter = PjsipAdapter(
@@ -181,12 +248,12 @@ class Agent:
             self._forget(member)
             self._start(member.configuration)
 
-    async def _end(self, member: Member) -> None:
-        task = self._running[member.name]
+    async def _end(self, name: str) -> None:
+        task = self._running[name]
         task.cancel()
         await asyncio.wait([task])
-        if self.members.get(member.name) is member:
-            self._forget(member)
+        if name in self.members:
+            self._forget(self.members[name])
 
     def _forget(self, member: Member) -> None:
         del self._running[member.name]
@@ -196,12 +263,19 @@ class Agent:
         self._compositor.forget(member.name)
 
     async def _stop_members(self) -> None:
-        for member in list(self.members.values()):
-            await self._end(member)
+        for task in (*self._following, *self._partings.values()):
+            task.cancel()
+        for name in list(self.members):
+            await self._end(name)
         await self.federation.flush(self.configuration.timing.shutdown / 2)
 
     def holder(self, eid: EID) -> Member | None:
         return next((member for member in self.members.values() if member.eid == eid), None)
+
+    def is_gone(self, uid: str) -> bool:
+        # Only rosters have uids of pods; the uid of a member from a file is its address.
+        rosters = self.federation.rosters
+        return self._roster is not None and self.federation.synced and ":" not in uid and rosters.node_of(uid) is None
 
     async def answers(self, address: str) -> bool:
         try:
@@ -216,6 +290,9 @@ class Agent:
 
     def _handle(self, request: Request, source: Address) -> Response | None:
         if self._stopping:
+            return None
+        if self.configuration.roster_node is not None and self._roster is None:
+            self.requests_without_roster += 1
             return None
         member, refusal = self._member_of(request, source)
         if member is None:
@@ -289,3 +366,10 @@ class Agent:
     def _delivered(self, event: Event) -> None:
         if event.time:
             self.latencies.observe(self._wall_clock() - event.time)
+
+
+def _fixed(section: Spec) -> Spec:
+    """A section without what a running agent takes over."""
+    if isinstance(section, AgentSection):
+        return section.model_copy(update={"token_file": None, "previous_token_file": None})
+    return section

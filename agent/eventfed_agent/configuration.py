@@ -14,6 +14,7 @@ from eventfed import EID, EventfedError
 from eventfed.spec import DepartureSpec, EventSpec, Spec, check_events
 
 __all__ = [
+    "NODE_VARIABLE",
     "AgentConfiguration",
     "AgentSection",
     "ConfigurationError",
@@ -26,6 +27,9 @@ __all__ = [
     "read_secret",
     "split_address",
 ]
+
+NODE_VARIABLE = "EVENTFED_NODE"
+"""Environment variable that names the node whose roster an agent serves, where ``[agent] node`` does not."""
 
 _TOKEN = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 
@@ -91,6 +95,7 @@ class NatsSection(Spec):
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    inbox_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] = "_INBOX"
     create_stream: bool = True
     storage: Literal["file", "memory"] = "file"
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
@@ -120,6 +125,9 @@ class AgentSection(Spec):
     """The agent itself."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)] = Field(default_factory=socket.gethostname)
+    node: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
+        default_factory=lambda: os.environ.get(NODE_VARIABLE) or None
+    )
     listen: Annotated[tuple[Address, ...], Field(min_length=1)] = ("0.0.0.0:5066",)
     http: Address | None = "127.0.0.1:9466"
     token_file: Path | None = None
@@ -173,11 +181,22 @@ class AgentConfiguration(Spec):
 
     federation: FederationSection
     nats: NatsSection
-    agent: AgentSection = AgentSection()
+    agent: AgentSection = Field(default_factory=AgentSection)
     members: tuple[MemberConfiguration, ...] = ()
     events: Annotated[tuple[EventSpec, ...], AfterValidator(check_events)]
     departure: DepartureSpec = DepartureSpec()
     timing: TimingSection = TimingSection()
+
+    @property
+    def roster_node(self) -> str | None:
+        """The node whose roster names the members; None where the file does."""
+        return None if self.members else self.agent.node
+
+    @model_validator(mode="after")
+    def _one_source_of_members(self) -> Self:
+        if self.members and "node" in self.agent.model_fields_set and self.agent.node is not None:
+            raise ValueError("[agent] node takes the members from NATS: remove it, or [[members]]")
+        return self
 
     @model_validator(mode="after")
     def _members_can_be_told_apart(self) -> Self:

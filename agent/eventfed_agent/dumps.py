@@ -55,7 +55,7 @@ class Dumps:
     """
 
     def __init__(self, *, sweep: float = 3600.0, retry: float = 0.25) -> None:
-        self._sweep = sweep
+        self.sweep = sweep
         self._retry = retry
         self._pause = retry
         self.phase = Phase.IDLE
@@ -120,7 +120,7 @@ class Dumps:
             self._again(now)
         else:
             self._pause = self._retry
-            later = now + self._sweep
+            later = now + self.sweep
             self._due = later if self._due is None else min(self._due, later)
         return DumpResult(len(window.heard), frozenset(window.unsure), missing)
 

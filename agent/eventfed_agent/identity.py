@@ -1,7 +1,8 @@
 """What hangs on a member's EID: the claim on its lease, and what it is given while the claim holds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 
 from eventfed import EID, Claim, ClaimState, Event, EventType, Federation, Lease, StateKey
 
@@ -10,6 +11,7 @@ from .injection import Injector
 from .journal import Journal
 from .mailboxes import MailboxSlots
 from .names import Filters
+from .standing import Registry
 
 __all__ = ["Identity"]
 
@@ -26,7 +28,7 @@ class Identity:
     tells: so nothing but that lays claim to its lease.
 
     Args:
-        answers: whether something answers at the address of a rival's lease.
+        registry: the agent, which knows whether the server of a rival's lease is gone, or answers.
         on_held: called each time the lease has become ours.
         on_free: the agent that took the member over has let go of it; it may be talking to us.
     """
@@ -39,7 +41,7 @@ class Identity:
         slots: MailboxSlots,
         injector: Injector,
         *,
-        answers: Callable[[str], Awaitable[bool]],
+        registry: Registry,
         journal: Journal,
         on_held: Callable[[], None],
         on_free: Callable[[], None],
@@ -52,7 +54,7 @@ class Identity:
         """Whether another agent has served the member since: what this one remembers of it is worth nothing."""
         self._configuration = configuration
         self._federation = federation
-        self._answers = answers
+        self._registry = registry
         self._journal = journal
         self._on_held = on_held
         self._on_free = on_free
@@ -61,7 +63,9 @@ class Identity:
         self._was_moved = False
         self._waiting: dict[StateKey, Event] = {}
         self._alive = False
+        self._withdrawal: asyncio.Timeout | None = None
         self._contested = asyncio.Event()
+        self._look_again = asyncio.Event()
 
     @property
     def held(self) -> bool:
@@ -83,6 +87,10 @@ class Identity:
     @property
     def _parted(self) -> bool:
         return self._claim is None or self._claim.state in (ClaimState.LOST, ClaimState.RELEASED)
+
+    def rosters_changed(self) -> None:
+        """A rival may be known to be gone now."""
+        self._look_again.set()
 
     def hears(self) -> bool:
         """Whether to take in what the member publishes.
@@ -169,12 +177,17 @@ class Identity:
             return False
         self.injector.withdraw()
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(within) as self._withdrawal:
                 await self.injector.wait_idle()
         except TimeoutError:
             self._journal.warn("withdrawal_incomplete", self._configuration.name, left=self.injector.backlog)
             return False
         return True
+
+    def hurry(self) -> None:
+        """End a withdrawal that is under way: there is nobody to withdraw from, or no time."""
+        if self._withdrawal is not None and not self._withdrawal.expired():
+            self._withdrawal.reschedule(_now())
 
     async def run(self) -> None:
         """Inject, and settle contests, until cancelled."""
@@ -231,14 +244,17 @@ class Identity:
     async def _contest(self) -> None:
         """Another server holds our EID: a duplicate if it answers, a predecessor if it does not."""
         while (rival := self._rival()) is not None:
-            if not await self._rival_answers(rival.address):
+            self._look_again.clear()
+            if self._registry.is_gone(rival.uid) or not await self._rival_answers(rival.address):
                 self._journal.info("member_replaces", self._configuration.name, predecessor=rival.name)
                 if self._claim is not None and self._rival() is not None:
                     self._claim.force()
                 return
             self._journal.warn("duplicate_eid", self._configuration.name, eid=str(self.eid), holder=rival.name)
             self.duplicate_of = f"{rival.name} ({rival.address}, agent {rival.agent})"
-            await asyncio.sleep(_RIVAL_CHECK)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RIVAL_CHECK):
+                    await self._look_again.wait()
 
     def _rival(self) -> Lease | None:
         claim = self._claim
@@ -246,7 +262,7 @@ class Identity:
 
     async def _rival_answers(self, address: str) -> bool:
         for _ in range(_RIVAL_TRIES):
-            if await self._answers(address):
+            if await self._registry.answers(address):
                 return True
         return False
 

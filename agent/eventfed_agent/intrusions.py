@@ -3,7 +3,13 @@
 import asyncio
 from collections.abc import Callable
 
-__all__ = ["IntrusionWatch"]
+__all__ = ["INTRUSION", "IntrusionWatch"]
+
+INTRUSION = {
+    "detail": "it lost our publication without a restart: somebody else may have used its ETag",
+    "advice": "let nothing but the agent send PUBLISH to it: see docs/security.md",
+}
+"""What to tell people of one."""
 
 
 class IntrusionWatch:

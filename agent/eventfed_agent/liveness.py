@@ -27,7 +27,7 @@ class Liveness:
         on_alive: Callable[[], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        self._timing = timing
+        self.timing = timing
         self._ask = ask
         self._on_alive = on_alive
         self._on_lost = on_lost
@@ -50,8 +50,8 @@ class Liveness:
 
     async def run(self) -> None:
         """Ask at each period, spread a little, until cancelled."""
-        period = self._timing.keep_alive
         while True:
+            period = self.timing.keep_alive
             before = self._now()
             if await self._ask(period * 0.8):
                 self._misses = 0
@@ -61,7 +61,7 @@ class Liveness:
                     self._set_alive()
             elif self.last_heard < before:
                 self._misses += 1
-                if self._misses >= self._timing.keep_alive_misses:
+                if self._misses >= self.timing.keep_alive_misses:
                     self._lose("no answer")
             await asyncio.sleep(max(0.0, before + period * random.uniform(0.9, 1.1) - self._now()))
 

@@ -60,8 +60,9 @@ class MailboxSlots:
         self.eid = eid
         self.storage = storage
         self.injection = injection
-        self._pause = contended_pause
+        self.contended_pause = contended_pause
         self._slots: dict[str, _Slot] = {}
+        self._contended: set[str] = set()
 
     def own(self, mailbox: str) -> Mailbox | None:
         """What the member said last of its own messages there."""
@@ -95,13 +96,15 @@ class MailboxSlots:
         if counts != slot.own:
             slot.answers = 0
         elif slot.injected and counts != slot.held:
-            slot.answers = slot.answers + 1 if now - slot.last_injection <= self._pause else 1
+            slot.answers = slot.answers + 1 if now - slot.last_injection <= self.contended_pause else 1
+        (self._contended.add if slot.answers >= _ANSWERS_UNTIL_CONTENDED else self._contended.discard)(mailbox)
         slot.own, slot.held = counts, None if crossed else counts
         slot.injected = False
         return True
 
     def forget(self) -> None:
         """The member may have restarted: nobody knows what its slots hold."""
+        self._contended.clear()
         for slot in self._slots.values():
             slot.held = None
             slot.injected = False
@@ -111,12 +114,11 @@ class MailboxSlots:
     @property
     def contended(self) -> list[str]:
         """Mailboxes whose server overwrites each injection with its own unchanged count."""
-        return [name for name in self._slots if self.is_contended(name)]
+        return sorted(self._contended)
 
     def is_contended(self, mailbox: str) -> bool:
         """Whether the server overwrites each injection into this mailbox with its own unchanged count."""
-        slot = self._slots.get(mailbox)
-        return slot is not None and slot.answers >= _ANSWERS_UNTIL_CONTENDED
+        return mailbox in self._contended
 
     def known(self) -> list[str]:
         """Every mailbox that was announced or injected."""
@@ -152,7 +154,9 @@ class MailboxSlots:
 
     def retry_at(self, mailbox: str) -> float:
         """When a contended mailbox may be injected again; long ago for all others."""
-        return self._slots[mailbox].last_injection + self._pause if self.is_contended(mailbox) else float("-inf")
+        return (
+            self._slots[mailbox].last_injection + self.contended_pause if self.is_contended(mailbox) else float("-inf")
+        )
 
     def announcements(self, mailbox: str) -> int:
         """How often the member may have changed the slot; to be noted before an injection."""

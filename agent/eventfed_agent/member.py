@@ -13,7 +13,7 @@ from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
 from .identity import Identity
 from .injection import Injector
-from .intrusions import IntrusionWatch
+from .intrusions import INTRUSION, IntrusionWatch
 from .journal import Journal
 from .liveness import Liveness
 from .mailboxes import MailboxSlots
@@ -26,6 +26,7 @@ from .standing import ADVICE, OVERWRITES, SAYS_NOTHING, MemberCounters, MemberSt
 __all__ = ["Member"]
 
 _SETTLE = 0.1
+_LAST_QUESTION = 2.0
 
 
 class Member:
@@ -52,11 +53,10 @@ class Member:
         self.identity: Identity | None = None
         self.intrusions = IntrusionWatch(self._intruded)
         self.dumps = Dumps(sweep=timing.sweep * random.uniform(0.9, 1.1))
-        self._adapter = adapter
+        self.adapter = adapter
         self._federation = federation
         self._registry = registry
         self._filters = filters
-        self._timing = timing
         self._federation_eid = federation_eid
         self._journal = journal
         self._on_delivered = on_delivered
@@ -82,7 +82,6 @@ class Member:
 
     @property
     def alive(self) -> bool:
-        """It answers, or spoke a moment ago."""
         return self._liveness.alive
 
     @property
@@ -136,7 +135,7 @@ class Member:
                 self._tasks = tasks
                 tasks.create_task(self._liveness.run())
                 tasks.create_task(self._rounds.run())
-                await asyncio.sleep(self._timing.not_configured_after)
+                await asyncio.sleep(self._liveness.timing.not_configured_after)
                 if self.identity is None and self.alive and self._trouble is None:
                     self._set_trouble(SAYS_NOTHING)
         finally:
@@ -150,7 +149,16 @@ class Member:
     async def leave(self, within: float) -> bool:
         """Take everything back that was injected, within `within` seconds; whether that was done."""
         identity = self.identity
-        return identity is not None and self.alive and await identity.withdraw(within)
+        if identity is None or not self.alive or not await self.adapter.is_alive(min(within, _LAST_QUESTION)):
+            return False
+        return await identity.withdraw(within)
+
+    def retime(self, timing: TimingSection) -> None:
+        """Other times."""
+        self._liveness.timing = timing
+        self.dumps.sweep = timing.sweep * random.uniform(0.9, 1.1)
+        if self.identity is not None:
+            self.identity.slots.contended_pause = timing.contended_pause
 
     def refilter(self, filters: Filters) -> None:
         """Other filters: withdraw from bus and member what passes no longer, bring what passes now."""
@@ -209,7 +217,7 @@ class Member:
                 # Asterisk's first word after its start; what it says of its mailboxes from now on is news.
                 self.counters.restarts += 1
                 self._news.restarted()
-            self._adapter.expect_restart()
+            self.adapter.expect_restart()
             self._lost_touch("refresh")
         elif publication.kind is PublicationKind.INITIAL:
             self._lost_touch("initial")
@@ -297,25 +305,25 @@ class Member:
         self._caught_up = False
         self._journal.info("member_lost", self.name, why=why)
         if self.identity is not None:
+            self.identity.hurry()
             self.identity.disappear()
 
     def _identify(self, eid: EID) -> None:
         assert self._tasks is not None
         self.yield_identity()
         self._duplicate_of = None
-        slots = MailboxSlots(
-            eid, self._filters.storage, self._filters.injection, contended_pause=self._timing.contended_pause
-        )
+        filters, pause = self._filters, self._liveness.timing.contended_pause
+        slots = MailboxSlots(eid, filters.storage, filters.injection, contended_pause=pause)
         injector = Injector(
             eid=eid,
             federation_eid=self._federation_eid,
             view=self._federation.view,
             filters=self._filters,
             slots=slots,
-            adapter=self._adapter,
+            adapter=self.adapter,
             own_word=lambda key: self.identity.last_word(key) if self.identity is not None else None,
             may_inject=lambda: self.identity is not None and self.identity.held,
-            on_trouble=self._injection_failed,
+            on_trouble=self.dump_failed,
             on_intrusion=self.intrusions.suspect,
             on_delivered=self._on_delivered,
         )
@@ -325,7 +333,7 @@ class Member:
             self._federation,
             slots,
             injector,
-            answers=self._registry.answers,
+            registry=self._registry,
             journal=self._journal,
             on_held=self._held,
             on_free=self._freed,
@@ -348,7 +356,7 @@ class Member:
         # If it is us whom the member publishes to, the dump will come here.
         self._rounds.need("freed")
 
-    def _injection_failed(self, outcome: AdapterOutcome) -> None:
+    def dump_failed(self, outcome: AdapterOutcome) -> None:
         label = str(outcome.status) if outcome.status else outcome.delivery.value
         self.counters.failures[label] = self.counters.failures.get(label, 0) + 1
         if outcome.delivery is Delivery.REFUSED:
@@ -357,12 +365,7 @@ class Member:
                 self._set_trouble(ADVICE[outcome.status])
 
     def _intruded(self) -> None:
-        self._journal.warn(
-            "possible_intrusion",
-            self.name,
-            detail="it lost our publication without a restart: somebody else may have used its ETag",
-            advice="let nothing but the agent send PUBLISH to it: see docs/security.md",
-        )
+        self._journal.warn("possible_intrusion", self.name, **INTRUSION)
         # What was forged under another server's EID ends when that server's state is given again.
         self._give_everything()
 
@@ -382,9 +385,6 @@ class Member:
 
     def known_devices(self) -> set[str]:
         return self.identity.open_devices() if self.identity is not None else set()
-
-    def dump_failed(self, outcome: AdapterOutcome) -> None:
-        self._injection_failed(outcome)
 
     def suspect_intrusion(self) -> None:
         self.intrusions.suspect()

@@ -1,16 +1,14 @@
 """What Prometheus sees of an agent; ``docs/operations.md`` lists it from here."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from eventfed import EventType, StateKey, View
-
 from .agent import Agent
+from .contention import contended_names
 from .latencies import BOUNDS
 from .member import Member
 from .standing import MemberState
@@ -44,6 +42,7 @@ METRICS = {
     "eventfed_contended_names": "Custom: devices that more than one live server announces",
     "eventfed_sip_total": "What the SIP user agent counted, by name",
     "eventfed_unknown_sources_total": "Requests from addresses that no member has",
+    "eventfed_requests_without_roster_total": "Requests left unanswered because no roster has come yet",
     "eventfed_malformed_payloads_total": "PUBLISH bodies that no Asterisk sends",
     "eventfed_member_failures_total": "Times a member's task failed and was started again",
     "eventfed_warnings_total": "Warnings by name; each is logged once per source",
@@ -63,6 +62,7 @@ class AgentCollector(Collector):
         agent = self._agent
         yield _counter("eventfed_sip_total", "name", dataclasses.asdict(agent.user_agent.counters))
         yield _plain_counter("eventfed_unknown_sources_total", agent.unknown_sources)
+        yield _plain_counter("eventfed_requests_without_roster_total", agent.requests_without_roster)
         yield _plain_counter("eventfed_malformed_payloads_total", agent.malformed_payloads)
         yield _plain_counter("eventfed_member_failures_total", agent.member_failures)
         yield _counter("eventfed_warnings_total", "name", dict(agent.journal.warnings))
@@ -80,7 +80,7 @@ class AgentCollector(Collector):
         yield _counter("eventfed_bus_total", "name", dataclasses.asdict(federation.counters))
         yield _gauge("eventfed_states", len(federation.view.states))
         yield _gauge("eventfed_leases", len(federation.view.leases))
-        yield _gauge("eventfed_contended_names", _contended(federation.view))
+        yield _gauge("eventfed_contended_names", len(contended_names(federation.view)))
 
     def _members(self) -> Iterator[Metric]:
         members = list(self._agent.members.values())
@@ -116,16 +116,6 @@ class AgentCollector(Collector):
             contended.add_metric([member.name], float(len(member.contended)))
         yield backlog
         yield contended
-
-
-def _contended(view: View) -> int:
-    """Devices of providers that two servers announce: a foreign NOT_INUSE cannot beat a local INUSE there."""
-    names = Counter(key.key for key, state in view.states.items() if _is_provided(key) and not state.tombstone)
-    return sum(1 for count in names.values() if count > 1)
-
-
-def _is_provided(key: StateKey) -> bool:
-    return key.type is EventType.DEVICE_STATE_CHANGE and key.key.startswith("Custom:")
 
 
 def _ignored(member: Member) -> dict[str, int]:

@@ -50,4 +50,5 @@ def credentials(nats: NatsSection) -> Credentials:
         nkey_seed_file=nats.nkey_seed_file,
         creds_file=nats.credentials_file,
         tls=context,
+        inbox_prefix=nats.inbox_prefix,
     )

@@ -70,24 +70,34 @@ async def run_agent(
 
 
 async def _until_stopped(agent: Agent, path: Path, stop: asyncio.Event, journal: Journal) -> None:
-    seen = _stamp(path)
+    files = _files(agent.configuration, path)
+    seen = [_stamp(file) for file in files]
     while not stop.is_set():
         try:
             async with asyncio.timeout(_LOOK_EVERY):
                 await stop.wait()
         except TimeoutError:
-            stamp = _stamp(path)
-            if stamp == seen:
+            stamps = [_stamp(file) for file in files]
+            if stamps == seen:
                 continue
-            seen = stamp
+            seen = stamps
             try:
-                await agent.reconfigure(load_configuration(path))
+                configuration = load_configuration(path)
+                if (now := _files(configuration, path)) != files:
+                    files, seen = now, [stamps[0], *map(_stamp, now[1:])]
+                agent.reconfigure(configuration, read_tokens(configuration))
             except (ConfigurationError, AgentError) as error:
                 journal.warn("configuration_refused", str(path), error=str(error))
             else:
                 journal.settled("configuration_refused", str(path))
                 journal.info("configuration_changed", str(path), members=len(agent.members))
     journal.info("agent_stops", agent.configuration.agent.name)
+
+
+def _files(configuration: AgentConfiguration, path: Path) -> list[Path]:
+    """What is read again when it changes."""
+    secrets = (configuration.agent.token_file, configuration.agent.previous_token_file)
+    return [path, *(file for file in secrets if file is not None)]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

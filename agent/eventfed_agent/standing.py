@@ -73,6 +73,10 @@ class Registry(Protocol):
         """The member of this agent that has the EID."""
         ...
 
+    def is_gone(self, uid: str) -> bool:
+        """Whether it is certain that the server of another lease is no more."""
+        ...
+
     async def answers(self, address: str) -> bool:
         """Whether something answers at the address of a lease."""
         ...

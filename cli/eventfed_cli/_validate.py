@@ -91,7 +91,9 @@ def _file_mistakes(configuration: AgentConfiguration) -> list[Mistake]:
 def _summary(configuration: AgentConfiguration) -> str:
     """What the file is about, in one line."""
     count = len(configuration.members)
+    node = configuration.roster_node
+    members = f"members of the roster of {node}" if node else f"{count} member{'' if count == 1 else 's'}"
     return (
-        f"federation {configuration.federation.name}, {count} member{'' if count == 1 else 's'}, "
+        f"federation {configuration.federation.name}, {members}, "
         f"events {', '.join(event.type for event in configuration.events)}"
     )

@@ -1,10 +1,12 @@
 """eventfed: Asterisk's events, their encodings, and the client of a federation of Asterisk servers on NATS."""
 
+from ._administration import Administration, StreamInfo
 from ._ast_event import asterisk_string_hash, decode_ast_event, encode_ast_event
 from ._bus import EventBus, Subscription
 from ._change_log import Cursor
 from ._changes import Change, MemberChanged, Reset, StateChanged, StateRemoved, Synced
 from ._claims import Claim, ClaimState
+from ._connection import ConnectionLost
 from ._counters import FederationCounters
 from ._devices import DeviceState, PresenceState, aggregate_device_state, neutral_device_state
 from ._eid import EID
@@ -22,8 +24,10 @@ from ._errors import (
 from ._event import MAX_NAME, Event, Mailbox, StateKey
 from ._federation import Federation
 from ._leases import Lease, decode_lease, encode_lease
+from ._reports import Reports
+from ._rosters import Rosters
 from ._settings import Credentials, FederationSettings, MailboxDeparture, Storage
-from ._stream import stream_configuration
+from ._stream import StreamUnavailable, stream_configuration
 from ._subjects import Subject, Subjects, quote_key, unquote_key
 from ._view import State, View
 
@@ -32,9 +36,11 @@ __all__ = [
     "ENVELOPE_VERSION",
     "MAX_ENVELOPE",
     "MAX_NAME",
+    "Administration",
     "Change",
     "Claim",
     "ClaimState",
+    "ConnectionLost",
     "Credentials",
     "Cursor",
     "DeviceState",
@@ -58,12 +64,16 @@ __all__ = [
     "MalformedSubject",
     "MemberChanged",
     "PresenceState",
+    "Reports",
     "Reset",
+    "Rosters",
     "State",
     "StateChanged",
     "StateKey",
     "StateRemoved",
     "Storage",
+    "StreamInfo",
+    "StreamUnavailable",
     "Subject",
     "Subjects",
     "Subscription",

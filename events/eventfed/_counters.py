@@ -36,6 +36,7 @@ class FederationCounters:
         lapsed: states dropped without a tombstone on the stream.
         leases_lost: claims that another agent took over.
         stalls: times that this process stood still for longer than its leases allow.
+        reports_dropped: reports that could not be handed to NATS; the next one replaces them.
         events_sent: events without a last value handed to NATS.
         events_dropped: events without a last value dropped since NATS was away or too many were waiting.
     """
@@ -66,5 +67,6 @@ class FederationCounters:
     lapsed: int = 0
     leases_lost: int = 0
     stalls: int = 0
+    reports_dropped: int = 0
     events_sent: int = 0
     events_dropped: int = 0

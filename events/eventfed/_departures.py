@@ -75,6 +75,12 @@ class Departures:
         self._clock = clock
         self._absences: dict[EID, _Absence] = {}
 
+    def configure(self, settings: FederationSettings) -> None:
+        """Other times: graces that run go on, and what was found in order is looked at again."""
+        self._settings = settings
+        for absence in self._absences.values():
+            absence.done_at = -1
+
     def start_anew(self) -> None:
         """The session was broken: leases may have been renewed unheard, so every grace starts again."""
         self._absences.clear()

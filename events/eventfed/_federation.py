@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import random
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -12,11 +11,12 @@ from contextlib import asynccontextmanager
 
 from nats.aio.msg import Msg
 
+from ._administration import Administration
 from ._burials import DeputyPublication
 from ._callbacks import Callbacks, call_soon
 from ._changes import Change
 from ._claims import Claim
-from ._connection import ConnectionLost, open_connection
+from ._connection import Client
 from ._counters import FederationCounters
 from ._departures import Departures, Lapse
 from ._eid import EID
@@ -25,15 +25,20 @@ from ._envelope import MAX_ENVELOPE, encode_envelope
 from ._event import Event, StateKey
 from ._intake import Intake
 from ._leases import Lease
+from ._link import Link
 from ._outbox import Outbox
 from ._ownership import Ownership
 from ._publisher import Publisher
 from ._reader import Reader
+from ._reports import Reports
+from ._rosters import Rosters
 from ._settings import Credentials, FederationSettings
 from ._stream import stream_configuration
 from ._subjects import Subjects, check_agent
+from ._tasks import in_background
 from ._view import View
 from ._watch import watch
+from .report import AgentReport, encode_report
 
 __all__ = ["Federation"]
 
@@ -67,9 +72,21 @@ class Federation:
             tombstone_ttl=settings.tombstone_ttl, soon=lambda call: asyncio.get_running_loop().call_soon(call)
         )
         """Every state and lease of the federation."""
-        self._servers = list(servers)
-        self._credentials = credentials
-        self._problems: dict[str, str] = {}
+        self.rosters = Rosters()
+        """Which members each node has, where an operator says so."""
+        self.reports = Reports(settings.report_lifetime, clock=time.monotonic)
+        """How agents say that their members stand; only with `FederationSettings.read_reports`."""
+        self.administration = Administration(subjects, self.rosters, settings, lambda: self._link.client)
+        """The stream, and writing rosters: for whoever has the rights."""
+        self._link = Link(
+            servers,
+            name=f"eventfed {agent}",
+            settings=settings,
+            credentials=credentials,
+            counters=self.counters,
+            session=self._session,
+            ended=self._session_ended,
+        )
         self._outbox = Outbox(
             window=settings.publish_window,
             deadline=settings.ack_deadline,
@@ -86,11 +103,11 @@ class Federation:
             counters=self.counters,
         )
         self._departures = Departures(settings, agent, clock=time.monotonic)
-        self._intake = Intake(subjects, self.view, self._ownership, self.counters)
+        self._intake = Intake(subjects, self.view, self.rosters, self._ownership, self.counters)
         self._publisher = Publisher(self._outbox, self.counters, clock=time.monotonic, on_answer=self._answered)
         self._reader = Reader(
             subjects.stream,
-            subjects.read,
+            subjects.read(states=settings.read_states),
             self,
             settings,
             configuration=stream_configuration(subjects, settings) if settings.create_stream else None,
@@ -134,22 +151,8 @@ class Federation:
             settings=settings or FederationSettings(),
             credentials=credentials,
         )
-        failure: BaseException | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(client._connect_for_ever()), group.create_task(client._tick_for_ever())]
-                try:
-                    yield client
-                except BaseException as error:
-                    failure = error
-                    raise
-                finally:
-                    for task in tasks:
-                        task.cancel()
-        except BaseExceptionGroup as several:
-            if failure is not None and several.exceptions == (failure,):
-                raise failure from None
-            raise
+        async with in_background(client._link.run(), client._tick_for_ever()):
+            yield client
 
     # How things stand
 
@@ -166,7 +169,17 @@ class Federation:
     @property
     def problem(self) -> str | None:
         """What is wrong at present, for people; None if all is well."""
-        return next(iter(self._problems.values()), self._outbox.problem)
+        return self._link.problem or self._outbox.problem
+
+    def configure(self, settings: FederationSettings) -> None:
+        """Other times of leases, states and departures; nothing is interrupted.
+
+        What says how to connect, read and publish stays as it was at the start.
+        """
+        self.settings = settings
+        self.view.keep_tombstones(settings.tombstone_ttl)
+        self._ownership.configure(settings)
+        self._departures.configure(settings)
 
     async def wait_synced(self, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until `synced`, at most `timeout` seconds. Returns whether it is."""
@@ -248,6 +261,15 @@ class Federation:
         """The live leases, by name."""
         return sorted(self.view.leases.values(), key=lambda lease: (lease.name, lease.eid))
 
+    def report(self, report: AgentReport) -> None:
+        """Tell how our members stand, to whoever listens now. It is dropped while NATS is away.
+
+        Raises:
+            MalformedEnvelope: for a report of too many members.
+        """
+        if not self._publisher.send(self.subjects.report(self.agent), encode_report(report)):
+            self.counters.reports_dropped += 1
+
     # Requests and events without a last value
 
     async def request_refresh(self, eid: EID | None = None) -> None:
@@ -290,6 +312,7 @@ class Federation:
         self.counters.replays += 1
         self._departures.start_anew()
         reset = self.view.begin_replay(incarnation)
+        self.rosters.begin_replay(reset)
         if reset and self.view.incarnations > 1:
             self.counters.resets += 1
             _log.warning("the stream %s is another one than before: publishing everything again", self.subjects.stream)
@@ -300,8 +323,8 @@ class Federation:
 
     def replay_ended(self) -> None:
         self._was_synced = True
-        for what in ("stream", "connection"):
-            self._problems.pop(what, None)
+        self._link.mended("stream", "connection")
+        self.rosters.end_replay()
         self.view.end_replay()
         self._departures.start_anew()
         self._ownership.replay_ended()
@@ -311,50 +334,25 @@ class Federation:
         self.view.interrupt()
 
     def stream_problem(self, reason: str) -> None:
-        self._note("stream", reason)
+        self._link.note("stream", reason)
         self.view.interrupt()
 
     # Tasks
 
-    async def _connect_for_ever(self) -> None:
-        pause = self.settings.reconnect_pause
-        while True:
-            try:
-                await self._session()
-            except ConnectionLost as error:
-                self._note("connection", str(error))
-            if self.connected:
-                pause = self.settings.reconnect_pause
-                self._ownership.session_ended()
-                self.view.interrupt()
-            else:
-                self.counters.connect_failures += 1
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, self.settings.reconnect_pause_limit)
-
-    async def _session(self) -> None:
-        """One connection, from its beginning to its end."""
-        async with open_connection(
-            self._servers,
-            name=f"eventfed {self.agent}",
-            settings=self.settings,
-            credentials=self._credentials,
-            on_problem=functools.partial(self._note, "permission"),
-        ) as (client, ended):
-            self.counters.sessions += 1
-            self._problems.pop("permission", None)
+    async def _session(self, client: Client, group: asyncio.TaskGroup) -> None:
+        if self.settings.read_states:
             await client.subscribe(self.subjects.refresh(), cb=self._refresh_asked)
             await client.subscribe(self.subjects.refresh() + ".*", cb=self._refresh_asked)
             await client.subscribe(self.subjects.events, cb=self._event_came)
-            self._ownership.session_began()
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._publisher.run(client))
-                    group.create_task(self._reader.run(client))
-                    raise ConnectionLost(await ended)
-            except* ConnectionLost as lost:
-                reason = str(lost.exceptions[0])
-            raise ConnectionLost(reason)
+        if self.settings.read_reports:
+            await client.subscribe(self.subjects.reports, cb=self._report_came)
+        self._ownership.session_began()
+        group.create_task(self._publisher.run(client))
+        group.create_task(self._reader.run(client))
+
+    def _session_ended(self) -> None:
+        self._ownership.session_ended()
+        self.view.interrupt()
 
     async def _tick_for_ever(self) -> None:
         before = time.monotonic()
@@ -370,6 +368,7 @@ class Federation:
             before = now
             self._ownership.tick()
             self.view.forget_old_tombstones()
+            self.reports.forget_old()
             self.counters.older, self.counters.lapsed = self.view.older, self.view.lapsed
             for departure in self._departures.step(self.view):
                 if isinstance(departure, Lapse):
@@ -389,11 +388,11 @@ class Federation:
             if event is not None:
                 self._on_event.call(event)
 
+    async def _report_came(self, message: Msg) -> None:
+        report = self._intake.report(message.subject, message.data)
+        if report is not None:
+            self.reports.put(report)
+
     def _answered(self) -> None:
         if self._ownership.idle:
             self._settled.set()
-
-    def _note(self, what: str, reason: str) -> None:
-        if self._problems.get(what) != reason:
-            self._problems[what] = reason
-            _log.warning("%s", reason)

@@ -12,8 +12,19 @@ from ._event import Event, StateKey
 from ._leases import decode_lease
 from ._markers import is_marker
 from ._ownership import Ownership
-from ._subjects import EventSubject, MemberSubject, RefreshSubject, StateSubject, Subjects
+from ._rosters import Rosters
+from ._subjects import (
+    EventSubject,
+    MemberSubject,
+    RefreshSubject,
+    ReportSubject,
+    RosterSubject,
+    StateSubject,
+    Subjects,
+)
 from ._view import View
+from .report import AgentReport, decode_report
+from .roster import decode_roster
 
 __all__ = ["Intake"]
 
@@ -26,11 +37,14 @@ class Mismatch(EventfedError):
 
 
 class Intake:
-    """Reads messages into the view, and tells the ownership what stands on its subjects."""
+    """Reads messages into view and rosters, and tells the ownership what stands on its subjects."""
 
-    def __init__(self, subjects: Subjects, view: View, ownership: Ownership, counters: FederationCounters) -> None:
+    def __init__(
+        self, subjects: Subjects, view: View, rosters: Rosters, ownership: Ownership, counters: FederationCounters
+    ) -> None:
         self._subjects = subjects
         self._view = view
+        self._rosters = rosters
         self._ownership = ownership
         self._counters = counters
         self._complained: set[tuple[str, type]] = set()
@@ -43,7 +57,7 @@ class Intake:
             if key is not None:
                 self._state(key, body, headers, sequence)
             else:
-                self._lease(subject, body, headers, sequence)
+                self._other(subject, body, headers, sequence)
         except EventfedError as error:
             self._complain(subject, error)
             self._unreadable(subject, error, sequence)
@@ -59,18 +73,28 @@ class Intake:
         self._view.put_state(key, event, sequence)
         self._ownership.state_read(key, event, sequence)
 
-    def _lease(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
-        parsed = self._subjects.parse(subject)
-        if not isinstance(parsed, MemberSubject):
-            raise Mismatch("the stream holds neither events nor requests")
-        if is_marker(body, headers):
-            self._view.put_lease_marker(parsed.eid, sequence)
-        else:
-            lease = decode_lease(body)
-            if lease.eid != parsed.eid:
-                raise Mismatch(f"the lease is of {lease.eid}")
-            self._view.put_lease(lease, sequence)
-        self._ownership.leases_changed(parsed.eid)
+    def _other(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
+        marker = is_marker(body, headers)
+        match self._subjects.parse(subject):
+            case MemberSubject(_, eid):
+                if marker:
+                    self._view.put_lease_marker(eid, sequence)
+                else:
+                    lease = decode_lease(body)
+                    if lease.eid != eid:
+                        raise Mismatch(f"the lease is of {lease.eid}")
+                    self._view.put_lease(lease, sequence)
+                self._ownership.leases_changed(eid)
+            case RosterSubject(_, node):
+                if marker:
+                    self._rosters.put_marker(node, sequence)
+                else:
+                    roster = decode_roster(body)
+                    if roster.node != node:
+                        raise Mismatch(f"the roster is of {roster.node!r:.80}")
+                    self._rosters.put(roster, sequence)
+            case _:
+                raise Mismatch("the stream holds neither events nor requests")
 
     def event(self, subject: str, body: bytes) -> Event | None:
         """A message without a last value; None for a bad one."""
@@ -96,6 +120,19 @@ class Intake:
             self._complain(subject, error)
         return None
 
+    def report(self, subject: str, body: bytes) -> AgentReport | None:
+        """What an agent reports; None for a bad message."""
+        try:
+            match self._subjects.parse(subject):
+                case ReportSubject(_, agent):
+                    report = decode_report(body)
+                    if report.agent == agent:
+                        return report
+            raise Mismatch("subject and report name different agents")
+        except EventfedError as error:
+            self._complain(subject, error)
+        return None
+
     def _unreadable(self, subject: str, error: EventfedError, sequence: int) -> None:
         """The stream keeps one message a subject, so this one has taken the place of a value: its owner must know."""
         with contextlib.suppress(EventfedError):
@@ -103,6 +140,8 @@ class Intake:
                 case StateSubject(_, key):
                     self._view.put_unreadable(key, sequence)
                     self._ownership.state_read(key, None, sequence)
+                case RosterSubject(_, node):
+                    self._rosters.put_unreadable(node, sequence)
                 case MemberSubject(_, eid):
                     if isinstance(error, UnsupportedEnvelope):
                         self._view.put_later_lease(eid, sequence)

@@ -68,7 +68,7 @@ class OwnState:
             _log.error("%s: an envelope of %d bytes is too large, the value is dropped", self.subject, len(self.body))
             home.drop(self)
             return None
-        return Message(self.body, home.ttl_header(self.key.type))
+        return Message(self.body, home.ttl_headers[self.key.type])
 
     def stored(self, sequence: int) -> None:
         self.sequence = sequence
@@ -126,9 +126,20 @@ class Ownership:
         self._corrections: dict[StateKey, OwnState] = {}
         self._renewals: deque[OwnState] = deque()
         self._renewal_debt = 0.0
-        self._ttl_headers = {
-            kind: ttl_header(ttl) if (ttl := self.ttl(kind)) is not None else None for kind in EventType
-        }
+        self.ttl_headers = self._make_ttl_headers()
+
+    def configure(self, settings: FederationSettings) -> None:
+        """Other times: states whose TTL comes or goes are published again."""
+        before = self.ttl_headers
+        self.settings = settings
+        self.ttl_headers = self._make_ttl_headers()
+        turned = {kind for kind, header in self.ttl_headers.items() if (header is None) != (before[kind] is None)}
+        for own in [own for states in self._states.values() for own in states.values()]:
+            if own.event is not None and own.key.type in turned:
+                self._send(own)
+
+    def _make_ttl_headers(self) -> dict[EventType, dict[str, str] | None]:
+        return {kind: ttl_header(ttl) if (ttl := self.ttl(kind)) is not None else None for kind in EventType}
 
     # What the user wants
 
@@ -292,9 +303,6 @@ class Ownership:
         """How long a state stays on the stream; None for ever."""
         keep = kind is EventType.MWI and self.settings.mailboxes is MailboxDeparture.KEEP
         return None if keep else self.settings.state_ttl
-
-    def ttl_header(self, kind: EventType) -> dict[str, str] | None:
-        return self._ttl_headers[kind]
 
     def all_stored(self, eid: EID) -> bool:
         return eid not in self._unsettled

@@ -39,6 +39,9 @@ class FederationSettings:
         storage: where a stream made by this client keeps its messages.
         replicas: on how many servers.
         create_stream: whether to make a missing stream. Under Kubernetes the operator does that.
+        read_states: whether to read states. Whoever only administers the federation does not.
+        read_reports: whether to hear what agents report (`Federation.reports`).
+        report_lifetime: how long a report counts that is not repeated; agents repeat theirs every 5 s.
         publish_window: how many publications may wait for their acknowledgement.
         ack_deadline: when a publication that was not answered is sent again.
         retry_pause: how long nothing is sent after a refusal.
@@ -64,6 +67,9 @@ class FederationSettings:
     storage: Storage = Storage.FILE
     replicas: int = 1
     create_stream: bool = True
+    read_states: bool = True
+    read_reports: bool = False
+    report_lifetime: float = 16.0
     publish_window: int = 512
     ack_deadline: float = 3.0
     retry_pause: float = 0.2

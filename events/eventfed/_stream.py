@@ -28,7 +28,14 @@ class _Reply(Protocol):
 
 
 class _Requester(Protocol):
-    async def request(self, subject: str, payload: bytes = b"", timeout: float = 0.5) -> _Reply: ...  # noqa: ASYNC109
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ASYNC109
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> _Reply: ...
 
 
 def stream_configuration(subjects: Subjects, settings: FederationSettings) -> dict[str, Any]:
@@ -70,7 +77,15 @@ class JetStream:
         Raises:
             StreamUnavailable: when there is none.
         """
-        return str((await self._ask(f"STREAM.INFO.{stream}", None)).get("created", ""))
+        return str((await self.info(stream)).get("created", ""))
+
+    async def info(self, stream: str) -> dict[str, Any]:
+        """What the server tells of the stream.
+
+        Raises:
+            StreamUnavailable: when there is none.
+        """
+        return await self._ask(f"STREAM.INFO.{stream}", None)
 
     async def create_stream(self, configuration: dict[str, Any]) -> None:
         """Make the stream; one that is there with another configuration is left as it is."""
@@ -80,6 +95,31 @@ class JetStream:
             if error.code != _NAME_IN_USE:
                 raise
 
+    async def update_stream(self, configuration: dict[str, Any]) -> None:
+        """Give the stream another configuration.
+
+        Raises:
+            StreamUnavailable: when there is none, or it cannot be changed so.
+        """
+        await self._ask(f"STREAM.UPDATE.{configuration['name']}", configuration)
+
+    async def delete_stream(self, stream: str) -> None:
+        """Delete the stream.
+
+        Raises:
+            StreamUnavailable: when there is none.
+        """
+        await self._ask(f"STREAM.DELETE.{stream}", None)
+
+    async def store(self, subject: str, body: bytes, headers: dict[str, str]) -> int:
+        """Store one message; the result is its sequence.
+
+        Raises:
+            StreamUnavailable: when it is refused, as where the condition in its headers does not hold.
+        """
+        reply = await self._client.request(subject, body, timeout=self._timeout, headers=headers)
+        return int(_read(subject, reply)["seq"])
+
     async def create_consumer(self, stream: str, configuration: dict[str, Any]) -> int:
         """Make an ephemeral consumer; the result is how many messages it has to deliver."""
         body = {"stream_name": stream, "config": configuration, "action": "create"}
@@ -88,17 +128,20 @@ class JetStream:
 
     async def _ask(self, what: str, body: dict[str, Any] | None) -> dict[str, Any]:
         payload = b"" if body is None else json.dumps(body).encode()
-        reply = await self._client.request(f"{self.prefix}.{what}", payload, timeout=self._timeout)
-        answer = json.loads(reply.data)
-        if not isinstance(answer, dict):
-            raise StreamUnavailable(what, 0, "an answer that nobody understands")
-        error = answer.get("error")
-        if isinstance(error, dict):
-            code = int(error.get("err_code", 0))
-            raise StreamUnavailable(what, code, str(error.get("description", "no reason given"))[:200])
-        return answer
+        return _read(what, await self._client.request(f"{self.prefix}.{what}", payload, timeout=self._timeout))
 
     @staticmethod
     def is_missing(error: StreamUnavailable) -> bool:
         """Whether the error says that there is no such stream."""
         return error.code == _STREAM_NOT_FOUND
+
+
+def _read(what: str, reply: _Reply) -> dict[str, Any]:
+    answer = json.loads(reply.data)
+    if not isinstance(answer, dict):
+        raise StreamUnavailable(what, 0, "an answer that nobody understands")
+    error = answer.get("error")
+    if isinstance(error, dict):
+        code = int(error.get("err_code", 0))
+        raise StreamUnavailable(what, code, str(error.get("description", "no reason given"))[:200])
+    return answer

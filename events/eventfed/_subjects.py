@@ -15,6 +15,7 @@ __all__ = [
     "EventSubject",
     "MemberSubject",
     "RefreshSubject",
+    "ReportSubject",
     "RosterSubject",
     "StateSubject",
     "Subject",
@@ -42,7 +43,7 @@ def check_token(what: str, text: str) -> str:
 
 
 def check_agent(name: str) -> str:
-    """`name`, if it can be an agent's: it stands in leases, never in a subject, so host names with dots will do.
+    """`name`, if it can be an agent's: it stands in leases, and quoted in a subject, so host names with dots will do.
 
     Raises:
         MalformedSubject: for one that is empty, longer than 253 characters, or not printable.
@@ -120,7 +121,13 @@ class RefreshSubject:
     eid: EID | None
 
 
-Subject: TypeAlias = StateSubject | MemberSubject | RosterSubject | EventSubject | RefreshSubject
+@dataclass(frozen=True, slots=True)
+class ReportSubject:
+    site: str
+    agent: str
+
+
+Subject: TypeAlias = StateSubject | MemberSubject | RosterSubject | EventSubject | RefreshSubject | ReportSubject
 
 
 class Subjects:
@@ -153,10 +160,9 @@ class Subjects:
         """The subjects that the stream keeps."""
         return [f"{self._root}.{kind}.>" for kind in ("state", "member", "roster")]
 
-    @property
-    def read(self) -> list[str]:
-        """What a federation client reads from the stream."""
-        return [f"{self._root}.state.>", f"{self._root}.member.>"]
+    def read(self, *, states: bool = True) -> list[str]:
+        """What a federation client reads from the stream; without `states` only what is few."""
+        return self.stored if states else self.stored[1:]
 
     def state(self, state: StateKey) -> str:
         return f"{self._root}.state.{state.type.token}.{state.eid.hex}.{quote_key(state.key)}"
@@ -174,6 +180,14 @@ class Subjects:
     def events(self) -> str:
         """Every event without a last value."""
         return f"{self._root}.event.>"
+
+    def report(self, agent: str) -> str:
+        return f"{self._root}.report.{quote_key(agent)}"
+
+    @property
+    def reports(self) -> str:
+        """What every agent reports."""
+        return f"{self._root}.report.*"
 
     def refresh(self, eid: EID | None = None) -> str:
         return f"{self._root}.refresh.{eid.hex}" if eid else f"{self._root}.refresh"
@@ -212,6 +226,8 @@ class Subjects:
                         return MemberSubject(site, _eid(eid))
                     case ["roster", node]:
                         return RosterSubject(site, unquote_key(node))
+                    case ["report", agent]:
+                        return ReportSubject(site, unquote_key(agent))
                     case ["event", kind, eid] if kind in _TYPES:
                         return EventSubject(site, _TYPES[kind], EID.from_hex(eid))
                     case ["refresh"]:

@@ -170,6 +170,10 @@ class View:
 
     # Writing
 
+    def keep_tombstones(self, seconds: float) -> None:
+        """Remember those that come for another time."""
+        self._tombstone_ttl = seconds
+
     def begin_replay(self, incarnation: str) -> bool:
         """A replay of the stream begins. Returns whether it is another stream than before."""
         self._replay += 1

@@ -189,11 +189,14 @@ class Phone:
     """A phone on the server's own loopback address; use it with ``async with``.
 
     It is known to the server by its user name alone. A call that comes in rings by itself (unless `ringing`
-    is False) and waits in `next_call`.
+    is False) and waits in `next_call`. Its address is `own_host`; absent, that of the server.
     """
 
-    def __init__(self, server_host: str, server_port: int, user: str, *, ringing: bool = True) -> None:
+    def __init__(
+        self, server_host: str, server_port: int, user: str, *, ringing: bool = True, own_host: str | None = None
+    ) -> None:
         self.server: Address = (server_host, server_port)
+        self._own_host = own_host or server_host
         self.user = user
         self.ringing = ringing
         self.server_host = f"[{server_host}]" if ":" in server_host else server_host
@@ -204,7 +207,7 @@ class Phone:
         self._registration = (secrets.token_hex(12), 0)
 
     async def __aenter__(self) -> Self:
-        self._socket = await SipSocket.open(self.server[0], 0, self._handle)
+        self._socket = await SipSocket.open(self._own_host, 0, self._handle)
         return self
 
     async def __aexit__(self, *_: object) -> None:

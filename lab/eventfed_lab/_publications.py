@@ -116,14 +116,14 @@ class InboundPublications:
         self, receive: Callable[[str, bytes], None], tokens: tuple[str, ...], departures: Counter[str]
     ) -> None:
         self._receive = receive
-        self._tokens = tokens
+        self.tokens = tokens
         self._departures = departures
         self._etags = itertools.count()
         self._live: dict[str, tuple[str, float]] = {}
 
     def handle(self, request: Request) -> Response:
         """Answer a PUBLISH or an OPTIONS."""
-        if self._tokens and not self._identified(request):
+        if self.tokens and not self._identified(request):
             return answer(request, 401, "Unauthorized")
         if request.method == "OPTIONS":
             # The context of the agent's endpoint does not exist, so there is no such extension.
@@ -152,7 +152,7 @@ class InboundPublications:
 
     def _identified(self, request: Request) -> bool:
         given = request.headers.get("X-Eventfed-Token") or ""
-        return any(hmac.compare_digest(given.encode(), token.encode()) for token in self._tokens)
+        return any(hmac.compare_digest(given.encode(), token.encode()) for token in self.tokens)
 
     def _initial(self, request: Request, expires: int) -> Response:
         event = (request.headers.get("Event") or "").partition(";")[0].strip()

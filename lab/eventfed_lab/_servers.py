@@ -107,7 +107,7 @@ class AsteriskServer:
         """Write the configuration and start, without waiting for anything."""
         if self.running:
             return
-        self._write_configuration()
+        self.write_configuration()
         command = ["/usr/sbin/asterisk", "-f", "-n", "-C", f"{self._inside(self.folder)}/etc/asterisk.conf"]
         if self.root.path == Path("/"):
             command[0] = shutil.which("asterisk") or command[0]
@@ -346,7 +346,8 @@ class AsteriskServer:
         """A path as the chroot sees it."""
         return "/" + str(path.relative_to(self.root.path))
 
-    def _write_configuration(self) -> None:
+    def write_configuration(self) -> None:
+        """Write all its files as `configuration` says; a running server reads them when it is told to reload."""
         for part in ("etc", "cache", "varlib", "run", "log"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         self.spool.folder.mkdir(parents=True, exist_ok=True)

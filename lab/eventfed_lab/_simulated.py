@@ -67,6 +67,7 @@ class SimulatedServer:
         self._token_sent = token_sent
         self._filter = re.compile(device_filter, re.I)
         self._socket: SipSocket | None = None
+        self._inbound: InboundPublications | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._outbound: dict[str, OutboundPublication] = {}
         self._custom: dict[str, DeviceState] = {}
@@ -96,7 +97,7 @@ class SimulatedServer:
         self._slots.clear()
         self._dumping = 0
         self._behind.clear()
-        inbound = InboundPublications(self._receive, self.tokens, self.departures)
+        inbound = self._inbound = InboundPublications(self._receive, self.tokens, self.departures)
 
         def handle(request: Request, source: Address) -> Response | None:
             return None if request.method == "ACK" else inbound.handle(request)
@@ -115,6 +116,12 @@ class SimulatedServer:
             self._set(device, str(self.eid), state)
         for mailbox in self.configuration.mailboxes:
             self._announce(mailbox)
+
+    def accept_tokens(self, *tokens: str) -> None:
+        """Other secrets, as after ``module reload res_pjsip_endpoint_identifier_ip.so``."""
+        self.tokens = tokens
+        if self._inbound is not None:
+            self._inbound.tokens = tokens
 
     async def stop_gracefully(self) -> None:
         socket = self._running_socket()

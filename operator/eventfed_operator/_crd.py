@@ -1,7 +1,8 @@
 """The CustomResourceDefinition, from the pydantic models of `eventfed.resource`.
 
-``python -m eventfed_operator._crd > charts/eventfed/templates/eventfederations.yaml`` writes it anew. It stands among
-the chart's templates, not in its ``crds/``, because Helm never upgrades those; an annotation keeps it on uninstall.
+``python -m eventfed_operator._crd > charts/eventfed/files/eventfederations.yaml`` writes it anew. A template of the
+chart includes it. It does not stand in the chart's ``crds/``, because Helm never upgrades those; an annotation keeps it
+on uninstall.
 """
 
 import sys

@@ -32,8 +32,11 @@ NATS_FOLDER = "/etc/eventfed-nats"
 SIP_PORT = 5066
 HTTP_PORT = 9466
 
-_LIVE = ("events",)
+_LIVE = ("events", "departure")
 """Sections that a running agent takes over; any other change needs another process."""
+
+_LIVE_SECRETS = {"token": "token_file", "previous-token": "previous_token_file"}
+"""Header secrets, and the fields of ``[agent]`` that name their files: a running agent takes both over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,10 @@ def agent_configuration(
         "events": [event.model_dump(mode="json", exclude_defaults=True) for event in spec.events],
     }
     fixed = {name: section for name, section in sections.items() if name not in _LIVE}
+    fixed["agent"] = {key: value for key, value in fixed["agent"].items() if key not in _LIVE_SECRETS.values()}
+    kept = {key: value for key, value in secrets.items() if key not in _LIVE_SECRETS}
     seen = {file.secret: secret_versions.get(file.secret) for file in files}
-    digest = hashlib.sha256(json.dumps([fixed, dict(secrets), seen], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([fixed, kept, seen], sort_keys=True).encode()).hexdigest()
     return AgentConfigurationFile(toml_document(sections), files, secrets, digest[:32])
 
 
@@ -107,6 +112,8 @@ def _nats(spec: NatsSpec, settings: Settings) -> tuple[dict[str, Any], tuple[Sec
             "servers": list(chart.servers),
             "user": chart.user,
             "password_file": f"{CONFIGURATION_FOLDER}/nats-password",
+            # The users of one account see each other's inboxes, so each has those of a prefix of its own.
+            "inbox_prefix": f"_INBOX_{chart.user}",
         }
         return section, (), {"nats-password": chart.password}
     section = {"servers": list(spec.servers)}

@@ -20,6 +20,7 @@ __all__ = [
     "Resource",
     "Settings",
     "read_resource",
+    "read_status",
     "read_time",
 ]
 
@@ -180,7 +181,7 @@ def read_resource(manifest: Mapping[str, Any]) -> Resource:
             generation=metadata.get("generation", 0),
             created=read_time(metadata["creationTimestamp"]),
             spec=EventFederationSpec.model_validate(manifest.get("spec", {})),
-            status=_read_status(manifest.get("status")),
+            status=read_status(manifest.get("status")),
             deleted=read_time(metadata["deletionTimestamp"]) if metadata.get("deletionTimestamp") else None,
             rotation=(metadata.get("annotations") or {}).get(ROTATION, ""),
             finalizers=tuple(metadata.get("finalizers") or ()),
@@ -192,7 +193,7 @@ def read_resource(manifest: Mapping[str, Any]) -> Resource:
         raise InvalidResource(str(error)) from None
 
 
-def _read_status(document: Mapping[str, Any] | None) -> EventFederationStatus:
+def read_status(document: Mapping[str, Any] | None) -> EventFederationStatus:
     """The status as it was last written; one that somebody damaged is written anew."""
     try:
         return EventFederationStatus.model_validate(document or {})

@@ -216,7 +216,7 @@ async def published(pbx: Pbx) -> AsyncIterator[list[Event | None]]:
 
     client = await nats.connect(pbx.nats.url)
     try:
-        await client.subscribe(Subjects("lab").read[0], cb=note)
+        await client.subscribe(Subjects("lab").read()[0], cb=note)
         yield seen
     finally:
         await client.close()

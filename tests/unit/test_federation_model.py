@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventfed import EID, DeviceState, Event, FederationCounters, FederationSettings, StateKey, Subjects, View
+from eventfed import EID, DeviceState, Event, FederationCounters, FederationSettings, Rosters, StateKey, Subjects, View
 from eventfed._burials import DeputyPublication
 from eventfed._claims import Claim, ClaimState
 from eventfed._departures import Departures, Lapse
@@ -131,7 +131,7 @@ class Node:
             wall_clock=lambda: world.now,
         )
         self.departures = Departures(SETTINGS, self.name, clock=lambda: world.now)
-        self.intake = Intake(SUBJECTS, self.view, self.ownership, self.counters)
+        self.intake = Intake(SUBJECTS, self.view, Rosters(), self.ownership, self.counters)
         self.inbox: list[tuple[str, Stored]] = []
         self.in_socket: list[tuple[str, str, Message]] = []
         self.connected = False

@@ -15,6 +15,7 @@ from eventfed_agent.identity import Identity
 from eventfed_agent.injection import Injector
 from eventfed_agent.journal import Journal
 from eventfed_agent.mailboxes import MailboxSlots
+from eventfed_agent.standing import Registry
 
 MINE = EID.parse("02:00:00:00:00:0a")
 CONFIGURATION = MemberConfiguration(name="a", host="10.0.0.1")
@@ -25,6 +26,8 @@ class Claim:
     def __init__(self) -> None:
         self.state = ClaimState.WAITING
         self.on_change: Callable[[Claim], None] = lambda claim: None
+        self.rival: Lease | None = None
+        self.forced = 0
 
     @property
     def held(self) -> bool:
@@ -33,6 +36,9 @@ class Claim:
     def become(self, state: ClaimState) -> None:
         self.state = state
         self.on_change(self)
+
+    def force(self) -> None:
+        self.forced += 1
 
     def release(self) -> None:
         self.become(ClaimState.RELEASED)
@@ -75,17 +81,29 @@ class Ground:
         self.now = 1000.0
         self.bus = Bus()
         self.freed = 0
+        self.gone: set[str] = set()
+        self.asked: list[str] = []
         self.identity = Identity(
             MINE,
             CONFIGURATION,
             cast(Federation, self.bus),
             cast(MailboxSlots, None),
             cast(Injector, SimpleNamespace(open=lambda: None, close=lambda: None, run=asyncio.Event().wait)),
-            answers=lambda address: asyncio.sleep(0, True),
+            registry=cast(
+                Registry,
+                SimpleNamespace(
+                    answers=self.answers,
+                    is_gone=lambda uid: uid in self.gone,
+                ),
+            ),
             journal=Journal(structlog.testing.CapturingLogger()),
             on_held=lambda: None,
             on_free=self.free,
         )
+
+    async def answers(self, address: str) -> bool:
+        self.asked.append(address)
+        return True
 
     def free(self) -> None:
         self.freed += 1
@@ -178,3 +196,46 @@ def test_a_duplicate_that_goes_away_is_none_any_more(ground: Ground) -> None:
     ground.identity.duplicate_of = "b"
     ground.identity.disappear()
     assert ground.identity.duplicate_of is None
+
+
+async def contested_with(ground: Ground, uid: str) -> Claim:
+    """Another server holds the lease of our EID."""
+    rival = Lease(MINE, uid=uid, name="old", agent="node", instance="other", epoch=1, address="udp:10.0.0.9:5060")
+    ground.identity.spoke()
+    claim = ground.bus.claims[0]
+    claim.rival = rival
+    claim.become(ClaimState.CONTESTED)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return claim
+
+
+async def test_a_predecessor_that_no_roster_lists_is_replaced_without_asking_it(ground: Ground) -> None:
+    ground.gone.add("old-uid")
+    claim = await contested_with(ground, "old-uid")
+    assert claim.forced == 1
+    assert ground.asked == []
+
+
+async def test_a_predecessor_that_answers_is_replaced_once_the_rosters_say_that_it_is_gone(
+    ground: Ground,
+) -> None:
+    # Its address may be another pod's by now, which answers in its place.
+    claim = await contested_with(ground, "old-uid")
+    assert (claim.forced, ground.asked) == (0, ["udp:10.0.0.9:5060"])
+    assert ground.identity.duplicate_of is not None
+    ground.gone.add("old-uid")
+    ground.identity.rosters_changed()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert claim.forced == 1
+
+
+async def test_one_that_the_rosters_list_is_asked_again_when_they_change(ground: Ground) -> None:
+    claim = await contested_with(ground, "other-uid")
+    ground.identity.rosters_changed()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(ground.asked) == 2
+    assert claim.forced == 0
+    assert ground.identity.duplicate_of is not None

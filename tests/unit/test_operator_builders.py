@@ -287,6 +287,7 @@ def checksum(world: Any, tokens: Tokens = TOKENS, versions: dict[str, str | None
     [
         {"events": [{"type": "device_state", "exclude": ["x"]}]},
         {"members": {"selector": {"matchLabels": {"app": "other"}}}},
+        {"departure": {"gracePeriod": 60}},
         {"paused": True},
         {"deletionPolicy": "Retain"},
     ],
@@ -305,9 +306,14 @@ def test_agents_are_rolled_by(operator_world: Any, change: dict[str, Any]) -> No
     assert checksum(operator_world(**change)) != checksum(operator_world())
 
 
-def test_agents_are_rolled_by_other_secrets(operator_world: Any) -> None:
+def test_agents_take_over_header_secrets_by_themselves(operator_world: Any) -> None:
     world = operator_world()
-    assert checksum(world, Tokens("another-token")) != checksum(world)
+    assert checksum(world, Tokens("another-token")) == checksum(world)
+    assert checksum(world, Tokens("another-token", "a-token-of-before")) == checksum(world)
+
+
+def test_agents_are_rolled_by_other_secrets_of_nats(operator_world: Any) -> None:
+    world = operator_world()
     other = copy.deepcopy(world)
     other.settings = replace(world.settings, nats=replace(world.settings.nats, password="another"))
     assert checksum(other) != checksum(world)

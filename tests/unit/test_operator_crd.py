@@ -22,7 +22,7 @@ from eventfed.resource import EventFederationSpec, check_resource_name
 from eventfed.spec import Spec
 from eventfed_operator._crd import custom_resource_definition, structural_schema, written
 
-CHART = Path(__file__).parents[2] / "charts" / "eventfed" / "templates" / "eventfederations.yaml"
+CHART = Path(__file__).parents[2] / "charts" / "eventfed" / "files" / "eventfederations.yaml"
 SCHEMA: dict[str, Any] = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 # k8s.io/apiextensions-apiserver/pkg/apiserver/schema: what a structural schema may hold at all.

@@ -23,6 +23,8 @@ from eventfed import (
     encode_lease,
     stream_configuration,
 )
+from eventfed.report import AgentReport, ReportedMember, decode_report, encode_report, token_mark
+from eventfed.roster import MAX_ROSTER, Roster, RosterMember, decode_roster, encode_roster
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
 A = EID.parse("02:00:00:00:00:0a")
@@ -52,7 +54,26 @@ def test_the_lease_of_the_example_is_read_and_written():
     assert f"{len(data)} bytes" in DOCUMENT
 
 
-@pytest.mark.parametrize("title", ["envelope", "lease"])
+def test_the_roster_of_the_example_is_read_and_written():
+    data = bytes.fromhex(example("hex roster"))
+    roster = decode_roster(data)
+    assert roster == Roster("node-1", (RosterMember("asterisk-0", "0a6f6c1e", "10.0.0.7"),))
+    assert encode_roster(roster) == data
+    assert f"{len(data)} bytes" in DOCUMENT
+    assert f"at most {MAX_ROSTER}" in DOCUMENT
+
+
+def test_the_report_of_the_example_is_read_and_written():
+    data = bytes.fromhex(example("hex report"))
+    report = decode_report(data)
+    member = ReportedMember("0a6f6c1e", "synced", "", str(A), 0, token_mark("secret"))
+    assert report == AgentReport("pbx-agent-x7k2p", "83339534803f07ba", "node-1", "0.1.0", (member,), ("Custom:night",))
+    assert encode_report(report) == data
+    assert f"{len(data)} bytes" in DOCUMENT
+    assert f"forgets it after {FederationSettings().report_lifetime:.0f} s" in DOCUMENT
+
+
+@pytest.mark.parametrize("title", ["envelope", "lease", "roster", "report"])
 def test_the_bytes_are_what_stands_beside_them(title: str):
     body = msgpack.unpackb(bytes.fromhex(example(f"hex {title}")))
     readable = json.loads(json.dumps(body, default=lambda octets: octets.hex()))

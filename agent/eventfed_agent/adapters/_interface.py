@@ -4,9 +4,11 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol
 
+from pydantic import SecretStr
+
 from eventfed import EID, Event, EventType
 
-__all__ = ["Adapter", "AdapterOutcome", "Delivery"]
+__all__ = ["Adapter", "AdapterOutcome", "Delivery", "Tokens"]
 
 
 class Delivery(enum.Enum):
@@ -17,6 +19,13 @@ class Delivery(enum.Enum):
     """The server answered and would not: another answer needs a change of its configuration, or of the event."""
     SILENT = "silent"
     """No answer: whether the server took it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The values of the secret header: the current one first, then the one that is being replaced."""
+
+    values: tuple[SecretStr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,15 @@ class Adapter(Protocol):
 
     async def is_alive(self, within: float) -> bool:
         """Whether the server answers anything at all within `within` seconds."""
+        ...
+
+    def use_tokens(self, tokens: Tokens) -> None:
+        """Other secrets than before: try them in this order."""
+        ...
+
+    @property
+    def token_taken(self) -> str:
+        """The mark of the secret that the server took last; empty if it has taken none."""
         ...
 
     def expect_restart(self) -> None:

@@ -2,11 +2,9 @@
 
 import asyncio
 import itertools
-from dataclasses import dataclass
-
-from pydantic import SecretStr
 
 from eventfed import EID, DeviceState, Event, EventType
+from eventfed.report import token_mark
 
 from ..payloads import DEVICE_STATE_PACKAGE, MWI_PACKAGE, build_payload, build_refresh, package_of
 from ..sip import (
@@ -20,28 +18,20 @@ from ..sip import (
     UserAgent,
     build_options,
 )
-from ._interface import AdapterOutcome, Delivery
+from ._interface import AdapterOutcome, Delivery, Tokens
 
-__all__ = ["PjsipAdapter", "Tokens", "answers"]
+__all__ = ["PjsipAdapter", "answers"]
 
 _MWI_LANES = 2
+_KNOWS_US = (200, 404)
+"""How Asterisk answers OPTIONS of an endpoint that it identified: 404 where the dialplan lacks the user. It challenges
+all others with 401."""
 _OUTCOMES = {
     Outcome.ACCEPTED: Delivery.ACCEPTED,
     Outcome.REFUSED: Delivery.REFUSED,
     Outcome.TIMED_OUT: Delivery.SILENT,
     Outcome.UNREACHABLE: Delivery.SILENT,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The values of the secret header: the current one first, then the one that is being replaced."""
-
-    values: tuple[SecretStr, ...] = ()
-
-    def headers(self) -> tuple[SecretHeader | None, ...]:
-        """What to try, in order; without any token one request goes without the header."""
-        return tuple(SecretHeader(value.get_secret_value()) for value in self.values) or (None,)
 
 
 class PjsipAdapter:
@@ -69,7 +59,8 @@ class PjsipAdapter:
         self._destination = destination
         self._federation_eid = federation_eid
         self._resource = resource
-        self._headers = tokens.headers()
+        self._taken: SecretHeader | None = None
+        self._headers = _headers(tokens)
         self._header = self._headers[0]
         self._devices = [self._publisher(DEVICE_STATE_PACKAGE) for _ in range(lanes)]
         self._mailboxes = [self._publisher(MWI_PACKAGE) for _ in range(_MWI_LANES)]
@@ -103,7 +94,22 @@ class PjsipAdapter:
         return await self._publish(self._control[DEVICE_STATE_PACKAGE], build_payload(event))
 
     async def is_alive(self, within: float) -> bool:
-        return await answers(self._user_agent, self._destination, within)
+        # The question carries the current secret, so an idle server too shows whether it knows it by now.
+        current = self._headers[0]
+        status = await _ask(self._user_agent, self._destination, within, current)
+        if status in _KNOWS_US and current is self._headers[0]:
+            self._header = self._taken = current
+        return status is not None
+
+    def use_tokens(self, tokens: Tokens) -> None:
+        present = self._header
+        self._headers = _headers(tokens)
+        # What the server takes today it takes until it is told otherwise; `is_alive` finds out when.
+        self._header = next((header for header in self._headers if header == present), self._headers[0])
+
+    @property
+    def token_taken(self) -> str:
+        return token_mark(self._taken.value) if self._taken is not None else ""
 
     def expect_restart(self) -> None:
         for publisher in itertools.chain(self._devices, self._mailboxes, self._control.values()):
@@ -123,17 +129,28 @@ class PjsipAdapter:
                 if result.status != 401:
                     self._header = header
                     break
+        if result.outcome is Outcome.ACCEPTED:
+            self._taken = publisher.publication.secret
         return _outcome(result)
+
+
+def _headers(tokens: Tokens) -> tuple[SecretHeader | None, ...]:
+    """What to try, in order; without any token one request goes without the header."""
+    return tuple(SecretHeader(value.get_secret_value()) for value in tokens.values) or (None,)
 
 
 async def answers(user_agent: UserAgent, destination: Address, within: float) -> bool:
     """Whether a SIP server at that address answers OPTIONS, with whatever status, within `within` seconds."""
+    return await _ask(user_agent, destination, within, None) is not None
+
+
+async def _ask(user_agent: UserAgent, destination: Address, within: float, secret: SecretHeader | None) -> int | None:
+    """The status with which a server answers OPTIONS; None without an answer."""
     try:
         async with asyncio.timeout(within):
-            await user_agent.request(build_options(destination), destination)
+            return (await user_agent.request(build_options(destination, secret=secret), destination)).status
     except (SipError, TimeoutError):
-        return False
-    return True
+        return None
 
 
 def _outcome(result: PublishResult) -> AdapterOutcome:

@@ -1,0 +1,77 @@
+"""What the agent reports of its members on NATS, for the operator."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from eventfed import EventfedError, Federation, View
+from eventfed.report import MAX_NAMES, AgentReport, ReportedMember
+from eventfed.roster import MAX_ROSTER
+
+from .contention import contended_names
+from .journal import Journal
+from .member import Member
+
+__all__ = ["ContendedNames", "report_for_ever", "reported"]
+
+_LOOK = 1.0
+_REPEAT = 5.0
+_COUNT_NAMES = 10.0
+
+
+def software_version() -> str:
+    try:
+        return version("eventfed")
+    except PackageNotFoundError:
+        return ""
+
+
+class ContendedNames:
+    """The first few contended names. They are found by looking at every state, so not more often than needed."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._seen = (-1, float("-inf"))
+        self._names: tuple[str, ...] = ()
+
+    def at(self, now: float) -> tuple[str, ...]:
+        """What they are, as of a moment ago."""
+        revision, looked_at = self._seen
+        if revision != self._view.revision and now - looked_at >= _COUNT_NAMES:
+            self._seen = (self._view.revision, now)
+            self._names = tuple(contended_names(self._view)[:MAX_NAMES])
+        return self._names
+
+
+def reported(members: Iterable[Member]) -> tuple[ReportedMember, ...]:
+    """How members stand."""
+    return tuple(
+        ReportedMember(
+            uid=member.configuration.identity,
+            state=member.state.value,
+            reason=member.reason,
+            eid=str(member.eid) if member.eid else "",
+            contended_mailboxes=len(member.contended),
+            token=member.adapter.token_taken,
+        )
+        for member in sorted(members, key=lambda member: member.configuration.identity)[:MAX_ROSTER]
+    )
+
+
+async def report_for_ever(federation: Federation, members: Mapping[str, Member], node: str, journal: Journal) -> None:
+    """Report what changed, once a second at most, and everything every 5 s; until cancelled."""
+    loop, names, software = asyncio.get_running_loop(), ContendedNames(federation.view), software_version()
+    sent: AgentReport | None = None
+    sent_at = float("-inf")
+    while True:
+        now = loop.time()
+        report = AgentReport(
+            federation.agent, federation.instance, node, software, reported(members.values()), names.at(now)
+        )
+        if federation.connected and (report != sent or now - sent_at >= _REPEAT):
+            sent, sent_at = report, now
+            try:
+                federation.report(report)
+            except EventfedError as error:
+                journal.warn("report_impossible", federation.agent, error=str(error))
+        await asyncio.sleep(_LOOK)

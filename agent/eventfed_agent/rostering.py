@@ -1,0 +1,56 @@
+"""From a roster to the members that an agent serves, and how to part with those that went. No I/O."""
+
+import enum
+from collections.abc import Callable, Iterable
+
+from eventfed.roster import Roster
+
+from .configuration import MemberConfiguration
+
+__all__ = ["Parting", "part_with", "roster_members"]
+
+
+class Parting(enum.Enum):
+    """How to end with a member."""
+
+    WITHDRAW = "withdraw"
+    """It has left the federation and lives on: take back what it was given."""
+
+    RELEASE = "release"
+    """It is gone, or another agent has it: let go of it at once."""
+
+
+def roster_members(roster: Roster) -> tuple[MemberConfiguration, ...]:
+    """The members that a roster lists. Where two have one address, the one that is about to end is left out: the
+    address is another's by now."""
+    taken = {(one.host, one.port) for one in roster.members if not one.leaving}
+    members: dict[str, MemberConfiguration] = {}
+    for one in sorted(roster.members, key=lambda one: not one.leaving):
+        if not one.leaving or (one.host, one.port) not in taken:
+            members[one.name] = MemberConfiguration(
+                name=one.name, host=one.host, port=one.port, transport=one.transport, uid=one.uid
+            )
+    return tuple(members.values())
+
+
+def part_with(
+    member: MemberConfiguration,
+    *,
+    before: Roster | None,
+    wanted: Iterable[MemberConfiguration],
+    node_of: Callable[[str], str | None],
+) -> Parting:
+    """How to end with a member that the roster lists no longer as it was.
+
+    Args:
+        before: the roster until now.
+        wanted: what is to be served from now on.
+        node_of: where any roster lists a uid.
+    """
+    if before is not None and any(one.leaving and one.uid == member.identity for one in before.members):
+        return Parting.RELEASE  # it was told to end, and has
+    if any(one.name == member.name for one in wanted):
+        return Parting.RELEASE  # of two pods of one name, the first is gone before the second is made
+    if node_of(member.identity) is not None:
+        return Parting.RELEASE  # its new agent waits for it
+    return Parting.WITHDRAW

@@ -1,0 +1,28 @@
+"""Tasks that run as long as something is open."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+
+__all__ = ["in_background"]
+
+
+@asynccontextmanager
+async def in_background(*work: Coroutine[None, None, None]) -> AsyncGenerator[None, None]:
+    """Run them while the context is open. What the context raises comes out as it is, not in a group."""
+    failure: BaseException | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+            try:
+                yield
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                for task in tasks:
+                    task.cancel()
+    except BaseExceptionGroup as several:
+        if failure is not None and several.exceptions == (failure,):
+            raise failure from None
+        raise

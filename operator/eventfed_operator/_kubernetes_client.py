@@ -1,0 +1,189 @@
+"""`KubernetesApi` over ``kubernetes.aio``: its connections and credentials, without its models."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+
+from .kubernetes_api import AddressTaken, ApiError, Document, Listing, WatchEvent, WatchExpired, resource_path
+from .resources import FIELD_MANAGER
+
+__all__ = ["KubernetesClient", "open_kubernetes"]
+
+_REQUEST = 20.0
+_CONNECT = 10.0
+_SILENCE = 90.0
+"""API servers send a bookmark each minute; a watch that is silent for longer is dead, whatever TCP says."""
+_PAGE = 500
+_MAX_LINE = 2**21
+_GONE = 410
+_CONFLICT = 409
+_NOT_FOUND = 404
+_UNPROCESSABLE = 422
+_BAD_REQUEST = 400
+
+
+@asynccontextmanager
+async def open_kubernetes() -> AsyncIterator["KubernetesClient"]:
+    """Connect with the pod's service account, outside of a cluster with ``KUBECONFIG``.
+
+    Raises:
+        ApiError: there are no credentials.
+    """
+    configuration = client.Configuration()
+    try:
+        try:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except config.ConfigException:
+            # The library looks at KUBECONFIG only when it is imported.
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration
+            )
+    except (config.ConfigException, OSError) as error:
+        raise ApiError(0, f"no credentials: neither a service account nor KUBECONFIG ({error})") from None
+    async with client.ApiClient(configuration) as api:
+        yield KubernetesClient(api)
+
+
+class KubernetesClient:
+    """See `KubernetesApi`."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    async def get(self, kind: str, namespace: str, name: str) -> Document | None:
+        try:
+            return await self._ask("GET", resource_path(kind, namespace, name))
+        except ApiError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+
+    async def list(self, kind: str, namespace: str | None, *, selector: str = "") -> Listing:
+        path, more = resource_path(kind, namespace), ""
+        items: list[Document] = []
+        while True:
+            answer = await self._ask("GET", path, {"limit": str(_PAGE), "labelSelector": selector, "continue": more})
+            items += answer.get("items") or []
+            more = answer["metadata"].get("continue", "")
+            if not more:
+                return Listing(items, answer["metadata"]["resourceVersion"])
+
+    async def watch(
+        self, kind: str, namespace: str | None, *, selector: str = "", version: str, seconds: float
+    ) -> AsyncIterator[WatchEvent]:
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "labelSelector": selector,
+            "timeoutSeconds": str(round(seconds)),
+        }
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
+        response = await self._request("GET", resource_path(kind, namespace), query, timeout=limits)
+        try:
+            async for line in response.content:
+                change = json.loads(line)
+                if change["type"] == "ERROR":
+                    status = change["object"].get("code", 0)
+                    kind_of_error = WatchExpired if status == _GONE else ApiError
+                    raise kind_of_error(status, change["object"].get("message", "the watch failed"))
+                yield WatchEvent(change["type"], change["object"])
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ApiError(0, f"the watch of {kind} broke: {str(error) or type(error).__name__}") from None
+        finally:
+            response.close()
+
+    async def apply(self, manifest: Document, *, subresource: str | None = None) -> Document:
+        metadata = manifest["metadata"]
+        path = resource_path(manifest["kind"], metadata["namespace"], metadata["name"], subresource)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        try:
+            return await self._ask("PATCH", path, query, manifest, "application/apply-patch+yaml")
+        except ApiError as error:
+            address = (manifest.get("spec") or {}).get("clusterIP")
+            if error.status == _UNPROCESSABLE and address and "spec.clusterIP" in str(error):
+                raise AddressTaken(error.status, str(error), address) from None
+            raise
+
+    async def merge(self, kind: str, namespace: str, name: str, patch: Document) -> Document:
+        path, query = resource_path(kind, namespace, name), {"fieldManager": FIELD_MANAGER}
+        return await self._ask("PATCH", path, query, patch, "application/merge-patch+json")
+
+    async def create(self, kind: str, namespace: str, manifest: Document) -> Document:
+        return await self._ask("POST", resource_path(kind, namespace), {"fieldManager": FIELD_MANAGER}, manifest)
+
+    async def replace(self, kind: str, namespace: str, name: str, manifest: Document) -> Document:
+        path, query = resource_path(kind, namespace, name), {"fieldManager": FIELD_MANAGER}
+        return await self._ask("PUT", path, query, manifest)
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        try:
+            await self._ask("DELETE", resource_path(kind, namespace, name), body={"preconditions": {"uid": uid}})
+        except ApiError as error:
+            if error.status not in (_NOT_FOUND, _CONFLICT):
+                raise
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Document | None = None,
+        content: str = "application/json",
+    ) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(_REQUEST):
+                response = await self._request(method, path, query or {}, body, content)
+                answer = json.loads(await response.read())
+        except TimeoutError:
+            raise ApiError(0, f"no answer to {method} {path} within {_REQUEST:.0f} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ApiError(0, f"{method} {path}: {str(error) or type(error).__name__}") from None
+        if not isinstance(answer, dict):
+            raise ApiError(0, f"{method} {path}: an answer that nobody understands")
+        return answer
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Document | None = None,
+        content: str = "application/json",
+        timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109
+    ) -> aiohttp.ClientResponse:
+        """The response, if its status is one of success; its body is not read yet."""
+        given = [(name, value) for name, value in query.items() if value]
+        try:
+            request = await self._api.param_serialize(
+                method,
+                path,
+                query_params=given,
+                header_params={"Accept": "application/json", "Content-Type": content},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            answer = await self._api.call_api(*request, _request_timeout=timeout or aiohttp.ClientTimeout(_REQUEST))
+            response: aiohttp.ClientResponse = answer.response
+            if response.status < _BAD_REQUEST:
+                return response
+            text = await response.text()
+        except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(0, f"{method} {path}: {str(error) or type(error).__name__}") from None
+        kind_of_error = WatchExpired if response.status == _GONE else ApiError
+        raise kind_of_error(response.status, f"{method} {path}: {_reason(text)}")
+
+
+def _reason(text: str) -> str:
+    """What the API server says of a refusal."""
+    try:
+        return str(json.loads(text).get("message", ""))[:1000] or "no reason given"
+    except (ValueError, AttributeError):
+        return text[:200]

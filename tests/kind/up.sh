@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Brings the cluster of ../../kind-config.yaml up; builds what is missing first.
+# Afterwards: export KUBECONFIG=<this folder>/kubeconfig PATH=<this folder>/bin:$PATH
+set -euo pipefail
+cd "$(dirname "$0")"
+export PATH=$PWD/bin:$PATH KUBECONFIG=$PWD/kubeconfig
+cluster=$(awk '$1=="name:"{print $2; exit}' ../../kind-config.yaml)
+./docker/check.sh
+./build-tools.sh
+./build-node-image.sh
+image=kindest/node:$(kubeadm version -o short)-local
+
+t0=$SECONDS
+if kind get clusters 2>/dev/null | grep -qx "$cluster"; then
+  echo "cluster $cluster is up already"
+else
+  kind create cluster --config ../../kind-config.yaml --image "$image" --wait 3m
+fi
+kubectl wait node --all --for=condition=Ready --timeout=120s >/dev/null
+# Names outside the cluster do not exist here: answer at once instead of asking around.
+corefile=$(kubectl -n kube-system get configmap coredns -o yaml)
+if grep -q 'forward \.' <<<"$corefile"; then
+  sed '/forward \./,/}/d' <<<"$corefile" | kubectl apply -f - >/dev/null 2>&1
+  kubectl -n kube-system rollout restart deployment coredns >/dev/null
+fi
+kubectl -n kube-system rollout status deployment coredns --timeout=120s >/dev/null
+kubectl -n local-path-storage rollout status deployment local-path --timeout=120s >/dev/null
+echo "cluster $cluster is ready after $((SECONDS - t0)) s"

@@ -1,0 +1,78 @@
+"""What the chart tells the operator, and how wrong values are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from eventfed_operator.environment import MisconfiguredEnvironment, read_environment
+from eventfed_operator.process import main
+
+
+@pytest.fixture
+def passwords(tmp_path: Path) -> dict[str, str]:
+    names = {"EVENTFED_NATS_OPERATOR_PASSWORD_FILE": "one", "EVENTFED_NATS_AGENT_PASSWORD_FILE": "two"}
+    for name, text in names.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    return {name: str(tmp_path / name) for name in names}
+
+
+def test_what_the_chart_says_is_read(passwords: dict[str, str]) -> None:
+    configuration = read_environment(
+        {
+            "EVENTFED_IMAGE": "eventfed:1",
+            "EVENTFED_NATS_SERVERS": "nats://a:4222, nats://b:4222",
+            **passwords,
+            "EVENTFED_WATCH_NAMESPACES": "voice,other",
+            "EVENTFED_ALLOW_FEDERATIONS": "company",
+            "EVENTFED_LEASE": "eventfed",
+            "EVENTFED_POD": "eventfed-1",
+            "EVENTFED_NAMESPACE": "system",
+            "EVENTFED_HTTP": "[::]:9000",
+            "EVENTFED_METRICS_FROM": '[{"podSelector": {}}]',
+            "EVENTFED_RESYNC": "10",
+        }
+    )
+    assert configuration.settings.nats is not None
+    assert configuration.settings.nats.servers == ("nats://a:4222", "nats://b:4222")
+    assert configuration.settings.nats.password == "two"
+    assert configuration.nats is not None
+    assert (configuration.nats.user, configuration.nats.password) == ("operator", "one")
+    assert configuration.namespaces == ("voice", "other")
+    assert configuration.settings.allow_federations == {"company"}
+    assert configuration.election is not None
+    assert configuration.election.identity == "eventfed-1"
+    assert configuration.http == ("::", 9000)
+    assert configuration.settings.metrics_from == ({"podSelector": {}},)
+    assert configuration.resync == 10
+    assert "two" not in repr(configuration)
+    assert "one" not in repr(configuration).replace("None", "")
+
+
+def test_without_nats_and_lease_neither_is_used() -> None:
+    configuration = read_environment({"EVENTFED_IMAGE": "eventfed:1"})
+    assert (configuration.nats, configuration.settings.nats, configuration.election) == (None, None, None)
+    assert configuration.namespaces == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EVENTFED_IMAGE", ""),
+        ("EVENTFED_NATS_SERVERS", "nats://a:4222"),
+        ("EVENTFED_LEASE", "eventfed"),
+        ("EVENTFED_LOG_LEVEL", "loud"),
+        ("EVENTFED_RESYNC", "soon"),
+        ("EVENTFED_WITHDRAWAL", "0"),
+        ("EVENTFED_HTTP", "8080"),
+        ("EVENTFED_HTTP", "0.0.0.0:99999"),
+        ("EVENTFED_METRICS_FROM", "{}"),
+        ("EVENTFED_METRICS_FROM", "["),
+        ("EVENTFED_METRICS_FROM", "[]"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    environment = {"EVENTFED_IMAGE": "eventfed:1", name: value}
+    with pytest.raises(MisconfiguredEnvironment, match="EVENTFED_"):
+        read_environment(environment)
+    assert main(environment) == 2
+    assert "EVENTFED_" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""What an agent reports: contended names, and members by uid."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from eventfed import EID, DeviceState, Event, View
+from eventfed.report import MAX_NAMES
+from eventfed_agent.configuration import MemberConfiguration
+from eventfed_agent.contention import contended_names
+from eventfed_agent.member import Member
+from eventfed_agent.reporting import ContendedNames, reported
+from eventfed_agent.standing import MemberState
+
+A, B = EID.parse("02:00:00:00:00:0a"), EID.parse("02:00:00:00:00:0b")
+
+
+def view_of(*names: str, eids: tuple[EID, ...] = (A, B)) -> View:
+    view = View()
+    view.begin_replay("one")
+    for number, name in enumerate(names):
+        for eid in eids:
+            event = Event.device(name, DeviceState.INUSE, eid).stamped(epoch=1, sequence=number + 1)
+            view.put_state(event.state_key, event, number + 1)
+    view.end_replay()
+    return view
+
+
+def test_a_name_is_contended_when_two_servers_provide_it() -> None:
+    assert contended_names(view_of("Custom:b", "Custom:a", "PJSIP/1001")) == ["Custom:a", "Custom:b"]
+    assert contended_names(view_of("Custom:b", eids=(A,))) == []
+
+
+def test_a_departed_server_contends_for_nothing() -> None:
+    view = view_of("Custom:a")
+    view.put_marker(Event.device("Custom:a", DeviceState.INUSE, B).state_key, 2)
+    assert contended_names(view) == []
+
+
+def test_names_are_counted_when_something_changed_and_not_too_often() -> None:
+    view = view_of("Custom:a")
+    names = ContendedNames(view)
+    assert names.at(100.0) == ("Custom:a",)
+    event = Event.device("Custom:b", DeviceState.INUSE, A).stamped(epoch=1, sequence=9)
+    view.put_state(event.state_key, event, 9)
+    other = Event.device("Custom:b", DeviceState.INUSE, B).stamped(epoch=1, sequence=9)
+    view.put_state(other.state_key, other, 10)
+    assert names.at(109.0) == ("Custom:a",)
+    assert names.at(110.0) == ("Custom:a", "Custom:b")
+
+
+def test_only_the_first_few_names_are_told() -> None:
+    names = ContendedNames(view_of(*(f"Custom:{number:02}" for number in range(20)))).at(0.0)
+    assert names == tuple(f"Custom:{number:02}" for number in range(MAX_NAMES))
+
+
+def member(name: str, uid: str, **more: Any) -> Member:
+    facts = {"state": MemberState.SYNCED, "reason": "", "eid": A, "contended": [], **more}
+    configuration = MemberConfiguration(name=name, host="10.0.0.1", uid=uid)
+    return cast(Member, SimpleNamespace(configuration=configuration, adapter=SimpleNamespace(token_taken="m"), **facts))
+
+
+def test_members_are_told_by_uid_in_one_order() -> None:
+    several = [
+        member("b", "uid-2", state=MemberState.LOST, reason="no answer", contended=["1@default", "2@default"]),
+        member("a", "uid-1", eid=None),
+    ]
+    first, second = reported(several)
+    assert (first.uid, first.state, first.eid, first.token) == ("uid-1", "synced", "", "m")
+    assert (second.uid, second.state, second.reason, second.contended_mailboxes) == ("uid-2", "lost", "no answer", 2)
+    assert reported(several[::-1]) == (first, second), "so that the order of a dict is no news"
