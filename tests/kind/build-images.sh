@@ -1,22 +1,40 @@
 #!/usr/bin/env bash
 # Makes the images eventfed:VERSION and eventfed-asterisk:22 from Debian packages and Python wheels; nothing is pulled.
 #   tests/kind/build-images.sh [--load]      --load puts them into the cluster of kind-config.yaml
-# Needs: docker, mmdebstrap, root, and a Python 3.11 (bookworm's own version, for which the wheels are made).
+# Needs: docker, mmdebstrap, root, and a Python 3.11 or 3.13, Debian's own versions: the wheels are made for it.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-root=$PWD
-export DOCKER_BUILDKIT=0 PATH=$root/tests/kind/bin:$PATH
+cd "$(dirname "$0")"
+. ./cache.sh
+cd ../..
+export DOCKER_BUILDKIT=0 PATH=$PWD/tests/kind/bin:$PATH
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 cluster=$(awk '$1=="name:"{print $2; exit}' kind-config.yaml)
 context=build/image
 slim=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*')
 
-base=eventfed-base:bookworm
+python=$(python3 -c 'import sys; print("{}.{}".format(*sys.version_info))')
+case $python in
+  3.11) release=bookworm ;;
+  3.13) release=trixie ;;
+  *) echo "python3 is $python: Debian has 3.11 (bookworm) and 3.13 (trixie), put one of these first in PATH" >&2; exit 1 ;;
+esac
+base=eventfed-base:$release
 if ! docker image inspect "$base" >/dev/null 2>&1; then
-  mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates "${slim[@]}" bookworm | docker import - "$base" >/dev/null
+  mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates "${slim[@]}" "$release" | docker import - "$base" >/dev/null
 fi
-rm -rf "$context"; mkdir -p "$context/wheels"
-python3 -m pip --disable-pip-version-check --quiet wheel --constraint constraints.txt --wheel-dir "$context/wheels" '.[operator,demo]'
+# Wheels of the pinned packages are kept: only another constraints.txt, or another Python, asks for them again.
+kept=$(cat pyproject.toml constraints.txt <(echo "$python") | sha256sum | cut -c1-16)
+wheelhouse=${EVENTFED_CACHE:-$HOME/.cache/eventfed}/kind/wheels-$kept
+pip=(python3 -m pip --disable-pip-version-check --quiet)
+if [[ ! -d $wheelhouse ]]; then
+  rm -rf "$wheelhouse.new"; mkdir -p "$wheelhouse.new"
+  "${pip[@]}" wheel --constraint constraints.txt --wheel-dir "$wheelhouse.new" '.[operator,demo]'
+  rm -f "$wheelhouse.new"/eventfed-*.whl
+  mv "$wheelhouse.new" "$wheelhouse"
+fi
+rm -rf "$context"; mkdir -p "$context/own"
+cp -r "$wheelhouse" "$context/wheels"
+"${pip[@]}" wheel --no-deps --wheel-dir "$context/own" .
 cp Dockerfile "$context/"
 docker build --quiet --build-arg BASE="$base" --tag "eventfed:$version" "$context" >/dev/null
 echo "eventfed:$version $(docker image inspect -f '{{.Size}}' "eventfed:$version" | numfmt --to=iec)"

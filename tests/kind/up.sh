@@ -3,6 +3,7 @@
 # Afterwards: export KUBECONFIG=<this folder>/kubeconfig PATH=<this folder>/bin:$PATH
 set -euo pipefail
 cd "$(dirname "$0")"
+. ./cache.sh
 export PATH=$PWD/bin:$PATH KUBECONFIG=$PWD/kubeconfig
 cluster=$(awk '$1=="name:"{print $2; exit}' ../../kind-config.yaml)
 ./docker/check.sh
