@@ -3,14 +3,26 @@
 from ._addresses import Allotment, allot
 from ._agents import SHORT_TIMES, AgentProcess
 from ._ami import AmiClient, AmiEvents, AmiMessage, AmiParser
-from ._configuration import AsteriskConfiguration
-from ._errors import AmiConnectionLost, AmiError, AmiProtocolError, AsteriskUnavailable, LabError, NatsUnavailable
+from ._cluster import Cluster, Document
+from ._cluster_pbx import ClusterPbx, example, federation, install_chart
+from ._configuration import AsteriskConfiguration, pod_configuration_files
+from ._errors import (
+    AmiConnectionLost,
+    AmiError,
+    AmiProtocolError,
+    AsteriskUnavailable,
+    ClusterUnavailable,
+    LabError,
+    NatsUnavailable,
+)
 from ._lamps import Lamps
 from ._nats import NatsServer, nats_server_binary
 from ._pbx import Pbx
 from ._phone import Call, Notification, Phone, Subscription
+from ._pods import AsteriskPod, pod_eid
+from ._reachable import ReachableAsterisk
 from ._rootfs import AsteriskRoot, obtain_asterisk
-from ._server import MailboxCounts, QueueMember, Server, VoicemailMethod, hint_text
+from ._server import FederatedServer, MailboxCounts, QueueMember, Server, VoicemailMethod, hint_text
 from ._servers import AsteriskServer
 from ._simulated import SimulatedServer
 from ._spool import VoicemailSpool
@@ -28,10 +40,16 @@ __all__ = [
     "AmiParser",
     "AmiProtocolError",
     "AsteriskConfiguration",
+    "AsteriskPod",
     "AsteriskRoot",
     "AsteriskServer",
     "AsteriskUnavailable",
     "Call",
+    "Cluster",
+    "ClusterPbx",
+    "ClusterUnavailable",
+    "Document",
+    "FederatedServer",
     "LabError",
     "Lamps",
     "MailboxCounts",
@@ -41,6 +59,7 @@ __all__ = [
     "Pbx",
     "Phone",
     "QueueMember",
+    "ReachableAsterisk",
     "Server",
     "SimulatedServer",
     "Subscription",
@@ -48,7 +67,12 @@ __all__ = [
     "VoicemailMethod",
     "VoicemailSpool",
     "allot",
+    "example",
+    "federation",
     "hint_text",
+    "install_chart",
     "nats_server_binary",
     "obtain_asterisk",
+    "pod_configuration_files",
+    "pod_eid",
 ]

@@ -184,6 +184,10 @@ class AmiClient(asyncio.Protocol):
     def banner(self) -> str:
         return self._parser.banner
 
+    @property
+    def connected(self) -> bool:
+        return self._transport is not None
+
     async def wait_booted(self) -> None:
         """Return once the server has sent FullyBooted (main/manager.c sends it at login if it already is).
 

@@ -8,7 +8,15 @@ from eventfed import EID, DeviceState
 from ._addresses import Allotment
 from ._rootfs import AsteriskRoot
 
-__all__ = ["AMI_SECRET", "AMI_USER", "AsteriskConfiguration", "configuration_files", "last_state", "watch_aor"]
+__all__ = [
+    "AMI_SECRET",
+    "AMI_USER",
+    "AsteriskConfiguration",
+    "configuration_files",
+    "last_state",
+    "pod_configuration_files",
+    "watch_aor",
+]
 
 AMI_USER = "lab"
 AMI_SECRET = "lab-on-loopback"
@@ -68,12 +76,32 @@ def configuration_files(
         "asterisk.conf": _ASTERISK.format(
             folder=folder, spool=spool, modules=root.modules, data=data, name=name, eid=eid
         ),
-        "logger.conf": "[general]\ndateformat = %F %T.%3q\n[logfiles]\nmessages => notice,warning,error\n",
+        "logger.conf": _LOGGER.format(file="messages"),
+        "manager.conf": _MANAGER.format(host=address.host, port=address.ami_port, user=AMI_USER, secret=AMI_SECRET),
+        "pjsip.conf": _pjsip(configuration, name, f"{address.netloc}:{address.sip_port}", address.host),
+        **_shared_files(configuration),
+    }
+
+
+def pod_configuration_files(configuration: AsteriskConfiguration, *, ami_secret: str) -> dict[str, str]:
+    """File name → text, the same for all pods. ``asterisk.conf`` is not among them: that is the pods' own.
+
+    Args:
+        ami_secret: the AMI is open to whoever reaches the pod, so this has to be a secret indeed.
+    """
+    return {
+        "logger.conf": _LOGGER.format(file="/dev/stdout"),
+        "manager.conf": _MANAGER.format(host="0.0.0.0", port=5038, user=AMI_USER, secret=ami_secret),
+        "pjsip.conf": _pjsip(configuration, "pod", "0.0.0.0:5060", None),
+        **_shared_files(configuration),
+    }
+
+
+def _shared_files(configuration: AsteriskConfiguration) -> dict[str, str]:
+    return {
         "modules.conf": "[modules]\nautoload = yes\n"
         + "".join(f"noload = {module}.so\n" for module in _NOT_LOADED.split()),
-        "manager.conf": _MANAGER.format(host=address.host, port=address.ami_port, user=AMI_USER, secret=AMI_SECRET),
         "rtp.conf": "[general]\nrtpstart = 10000\nrtpend = 19998\n",
-        "pjsip.conf": _pjsip(configuration, name, address),
         "voicemail.conf": _voicemail(configuration),
         "queues.conf": _queues(configuration),
         "extensions.conf": _extensions(configuration),
@@ -86,8 +114,7 @@ def last_state(count: int, devices: int, number: int) -> DeviceState:
     return DeviceState.INUSE if (rounds + number) % 2 == 0 else DeviceState.NOT_INUSE
 
 
-def _pjsip(configuration: AsteriskConfiguration, name: str, address: Allotment) -> str:
-    bind = f"{address.netloc}:{address.sip_port}"
+def _pjsip(configuration: AsteriskConfiguration, name: str, bind: str, media: str | None) -> str:
     parts = [
         "[global]\ntype = global",
         f"user_agent = Asterisk-{name}",
@@ -95,10 +122,9 @@ def _pjsip(configuration: AsteriskConfiguration, name: str, address: Allotment) 
     ]
     for protocol in ("udp", "tcp"):
         parts.append(f"\n[{protocol}]\ntype = transport\nprotocol = {protocol}\nbind = {bind}")
-    parts.append(
-        "\n[phone](!)\ntype = endpoint\ncontext = default\ndisallow = all\nallow = ulaw\ndirect_media = no\n"
-        f"media_address = {address.host}\nbind_rtp_to_media_address = yes"
-    )
+    parts.append("\n[phone](!)\ntype = endpoint\ncontext = default\ndisallow = all\nallow = ulaw\ndirect_media = no")
+    if media is not None:
+        parts.append(f"media_address = {media}\nbind_rtp_to_media_address = yes")
     for phone, mailboxes in configuration.phones.items():
         parts.append(f"\n[{phone}](phone)\naors = {phone}")
         parts.append(f"[{phone}]\ntype = aor\nmax_contacts = 5\nmailboxes = {mailboxes}")
@@ -160,6 +186,13 @@ astsbindir => /usr/sbin
 systemname = {name}
 entityid = {eid}
 verbose = 0
+"""
+
+_LOGGER = """\
+[general]
+dateformat = %F %T.%3q
+[logfiles]
+{file} => notice,warning,error
 """
 
 _MANAGER = """\

@@ -2,7 +2,15 @@
 
 from eventfed import EventfedError
 
-__all__ = ["AmiConnectionLost", "AmiError", "AmiProtocolError", "AsteriskUnavailable", "LabError", "NatsUnavailable"]
+__all__ = [
+    "AmiConnectionLost",
+    "AmiError",
+    "AmiProtocolError",
+    "AsteriskUnavailable",
+    "ClusterUnavailable",
+    "LabError",
+    "NatsUnavailable",
+]
 
 
 class LabError(EventfedError):
@@ -15,6 +23,10 @@ class AsteriskUnavailable(LabError):
 
 class NatsUnavailable(LabError):
     """No nats-server can be had on this machine; the text is the plain reason."""
+
+
+class ClusterUnavailable(LabError):
+    """No kind cluster can be had on this machine; the text is the plain reason."""
 
 
 class AmiError(LabError):

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from ._phone import Subscription
+from ._reachable import ReachableAsterisk
 from ._server import MailboxCounts
-from ._servers import AsteriskServer
 
 __all__ = ["Lamps"]
 
@@ -19,7 +19,7 @@ class Lamps:
         phone: one of the configured endpoints; it subscribes to its AOR.
     """
 
-    def __init__(self, servers: Iterable[AsteriskServer], phone: str = "1001") -> None:
+    def __init__(self, servers: Iterable[ReachableAsterisk], phone: str = "1001") -> None:
         self.subscriptions: Mapping[str, Subscription] = {}
         self._servers = list(servers)
         self._phone = phone

@@ -2,29 +2,28 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Self
 
-from eventfed import DeviceState
 from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER
 
 from ._addresses import allot
 from ._agents import MWI_AND_DEVICES, AgentProcess
 from ._configuration import AsteriskConfiguration
 from ._errors import LabError
+from ._federated import Federated
 from ._lamps import Lamps
 from ._nats import NatsServer
 from ._rootfs import AsteriskRoot
-from ._server import MailboxCounts
 from ._servers import AsteriskServer
 from ._simulated import SimulatedServer
 
 __all__ = ["Pbx"]
 
 
-class Pbx:
+class Pbx(Federated[AsteriskServer | SimulatedServer]):
     """Servers of the given names, federated; use it as an async context manager, which starts all and waits for sync.
 
     Args:
@@ -123,9 +122,6 @@ class Pbx:
         shared = first.spool.folder if self._shared_spool and isinstance(first, AsteriskServer) else None
         return AsteriskServer(self.root, name, configuration=configuration, address=address, spool=shared)
 
-    def __getitem__(self, name: str) -> AsteriskServer | SimulatedServer:
-        return self.servers[name]
-
     def asterisk(self, name: str) -> AsteriskServer:
         """A real server; LabError if it is a simulated one."""
         server = self.servers[name]
@@ -174,25 +170,3 @@ class Pbx:
                 await server.start()
             server.resume()
         await self.wait_synced()
-
-    async def wait_device(
-        self, device: str, state: DeviceState, *, on: Iterable[str] | None = None, within: float = 10.0
-    ) -> float:
-        """Wait until ``DEVICE_STATE(device)`` is `state` on the named servers; seconds it took for the last one."""
-        began = time.monotonic()
-        async with asyncio.TaskGroup() as tasks:
-            waits = [
-                tasks.create_task(self.servers[name].wait_device(device, state, within)) for name in on or self.names
-            ]
-        return max(wait.result() for wait in waits) - began
-
-    async def wait_mailbox(
-        self, mailbox: str, counts: MailboxCounts, *, on: Iterable[str] | None = None, within: float = 10.0
-    ) -> float:
-        """Wait until phones on the named servers are told `counts`; seconds it took for the last one."""
-        began = time.monotonic()
-        async with asyncio.TaskGroup() as tasks:
-            waits = [
-                tasks.create_task(self.servers[name].wait_mailbox(mailbox, counts, within)) for name in on or self.names
-            ]
-        return max(wait.result() for wait in waits) - began

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from eventfed import EID, DeviceState
 
-__all__ = ["MailboxCounts", "QueueMember", "Server", "VoicemailMethod", "hint_text"]
+__all__ = ["FederatedServer", "MailboxCounts", "QueueMember", "Server", "VoicemailMethod", "hint_text"]
 
 VoicemailMethod = Literal["call", "spool"]
 """How a message comes, is heard or goes: by a call with sound and keys, or by files in the spool."""
@@ -25,8 +25,8 @@ class QueueMember(NamedTuple):
     state: DeviceState
 
 
-class Server(Protocol):
-    """One Asterisk server on loopback, at `host` and `sip_port`.
+class FederatedServer(Protocol):
+    """One Asterisk server, at `host` and `sip_port`: what can be done to its states, and seen of them.
 
     Mailboxes are written ``1001@default``. `within` is in seconds; what is not there in time raises
     TimeoutError. Methods which wait for something return the ``time.monotonic()`` at which it was there.
@@ -42,29 +42,8 @@ class Server(Protocol):
     @property
     def running(self) -> bool: ...
 
-    async def start(self) -> None:
-        """Start and return when fully booted."""
-
-    async def stop_gracefully(self) -> None:
-        """Leave its publications and end."""
-
-    async def stop_now(self) -> None:
-        """End without a word to the agent."""
-
     def kill(self) -> None:
-        """End as by SIGKILL."""
-
-    def hang(self) -> None:
-        """Stop where it stands, sockets open."""
-
-    def resume(self) -> None:
-        """Go on after `hang`."""
-
-    async def restart(self) -> None:
-        """End without a word, if it runs, and start again; device states, spool and subscriptions are kept."""
-
-    async def close(self) -> None:
-        """End and remove all traces."""
+        """End as by SIGKILL; of a pod, forget the connection to what has ended."""
 
     async def set_device(self, device: str, state: DeviceState) -> None:
         """Give a ``Custom:`` device a state of this server's own (UNKNOWN cannot be set)."""
@@ -101,6 +80,31 @@ class Server(Protocol):
 
     async def queue_members(self, queue: str) -> list[QueueMember]:
         """The members of a queue."""
+
+
+class Server(FederatedServer, Protocol):
+    """One Asterisk server on loopback, which can be started and ended."""
+
+    async def start(self) -> None:
+        """Start and return when fully booted."""
+
+    async def stop_gracefully(self) -> None:
+        """Leave its publications and end."""
+
+    async def stop_now(self) -> None:
+        """End without a word to the agent."""
+
+    def hang(self) -> None:
+        """Stop where it stands, sockets open."""
+
+    def resume(self) -> None:
+        """Go on after `hang`."""
+
+    async def restart(self) -> None:
+        """End without a word, if it runs, and start again; device states, spool and subscriptions are kept."""
+
+    async def close(self) -> None:
+        """End and remove all traces."""
 
 
 def hint_text(state: DeviceState) -> str:

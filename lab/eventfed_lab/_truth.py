@@ -11,8 +11,8 @@ from typing import Self
 from eventfed import DeviceState, aggregate_device_state
 
 from ._errors import LabError
+from ._reachable import ReachableAsterisk
 from ._server import MailboxCounts
-from ._servers import AsteriskServer
 
 __all__ = ["Truth"]
 
@@ -49,7 +49,7 @@ class Truth:
 
     def __init__(
         self,
-        servers: Sequence[AsteriskServer],
+        servers: Sequence[ReachableAsterisk],
         *,
         devices: int = 8,
         mailboxes: Sequence[str] = ("1001@default",),
@@ -132,7 +132,7 @@ class Truth:
             mailboxes[mailbox] = MailboxCounts(sum(one.new for one in counts), sum(one.old for one in counts))
         return {device: aggregate_device_state(states) for device, states in said.items()}, mailboxes
 
-    async def _change(self, server: AsteriskServer) -> None:
+    async def _change(self, server: ReachableAsterisk) -> None:
         while not self._stop.is_set():
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))
             try:
@@ -142,7 +142,7 @@ class Truth:
                 # It is being stopped, or starts. Whatever was not said will be at its start.
                 await asyncio.sleep(0.1)
 
-    async def _change_once(self, server: AsteriskServer) -> None:
+    async def _change_once(self, server: ReachableAsterisk) -> None:
         ami = server.ami  # raises before anything is touched: what goes into a booting server's spool may go unnoticed
         if random.random() < 0.02:
             mailbox = random.choice(self._mailboxes)
@@ -160,11 +160,11 @@ class Truth:
         device = f"Custom:truth-{server.name}-{number}" if number < self._devices else _SHARED
         await ami.set_variable(f"DEVICE_STATE({device})", random.choice(_STATES).name)
 
-    def _least(self, server: AsteriskServer) -> int:
+    def _least(self, server: ReachableAsterisk) -> int:
         """How many old messages the server never goes below."""
         return int(10 * 3 ** self.servers.index(server))
 
-    def _empty(self, server: AsteriskServer, mailbox: str) -> None:
+    def _empty(self, server: ReachableAsterisk, mailbox: str) -> None:
         server.spool.clear(mailbox)
         server.spool.add(mailbox, self._least(server))
         server.spool.hear(mailbox)

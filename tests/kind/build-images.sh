@@ -6,9 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . ./cache.sh
 cd ../..
-export DOCKER_BUILDKIT=0 PATH=$PWD/tests/kind/bin:$PATH
+export DOCKER_BUILDKIT=0
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-cluster=$(awk '$1=="name:"{print $2; exit}' kind-config.yaml)
 context=build/image
 slim=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*')
 

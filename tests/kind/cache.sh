@@ -1,3 +1,6 @@
-# Sourced in this folder: bin/ leads to where the programs are kept, so that another clone need not build them again.
+# Sourced in this folder. bin/ leads to where the programs are kept, so that another clone need not build them again.
 mkdir -p "${EVENTFED_CACHE:-$HOME/.cache/eventfed}/kind/bin"
 ln -sfn "${EVENTFED_CACHE:-$HOME/.cache/eventfed}/kind/bin" bin
+export PATH=$PWD/bin:$PATH KUBECONFIG=$PWD/kubeconfig
+# Another name, for a second cluster beside the first.
+cluster=${EVENTFED_KIND_CLUSTER:-$(awk '$1=="name:"{print $2; exit}' ../../kind-config.yaml)}

@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
-# Brings the cluster of ../../kind-config.yaml up; builds what is missing first.
+# Brings the cluster of ../../kind-config.yaml up; installs and builds what is missing first.
 # Afterwards: export KUBECONFIG=<this folder>/kubeconfig PATH=<this folder>/bin:$PATH
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./cache.sh
-export PATH=$PWD/bin:$PATH KUBECONFIG=$PWD/kubeconfig
-cluster=$(awk '$1=="name:"{print $2; exit}' ../../kind-config.yaml)
-./docker/check.sh
-./build-tools.sh
+./docker/ready.sh
+./build-tools.sh k8s kind etcd coredns cni localpath helm
 ./build-node-image.sh
 image=kindest/node:$(kubeadm version -o short)-local
 
 t0=$SECONDS
 if kind get clusters 2>/dev/null | grep -qx "$cluster"; then
-  echo "cluster $cluster is up already"
-else
-  kind create cluster --config ../../kind-config.yaml --image "$image" --wait 3m
+  kind export kubeconfig --name "$cluster" >/dev/null 2>&1 || :
+  if timeout 10 kubectl get --raw /readyz >/dev/null 2>&1; then
+    echo "cluster $cluster is up already"
+  else
+    echo "cluster $cluster does not answer: made anew"
+    kind delete cluster --name "$cluster" >/dev/null 2>&1
+  fi
+fi
+if ! kind get clusters 2>/dev/null | grep -qx "$cluster"; then
+  kind create cluster --name "$cluster" --config ../../kind-config.yaml --image "$image" --wait 3m
 fi
 kubectl wait node --all --for=condition=Ready --timeout=120s >/dev/null
 # Names outside the cluster do not exist here: answer at once instead of asking around.

@@ -2,8 +2,7 @@
 # Checks a running cluster from end to end; prints one line per check.
 set -uo pipefail
 cd "$(dirname "$0")"
-export PATH=$PWD/bin:$PATH KUBECONFIG=$PWD/kubeconfig
-cluster=$(awk '$1=="name:"{print $2; exit}' ../../kind-config.yaml)
+. ./cache.sh
 k() { kubectl -n verify "$@"; }
 pass=0 fail=0
 check() { # TITLE PATTERN COMMAND... : passes if the command's output matches
