@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import kopf
 
@@ -16,6 +16,10 @@ _OURS = f"app.kubernetes.io/managed-by={FIELD_MANAGER}"
 _OWNED = (("apps", "v1", "daemonsets"), ("", "v1", "services"))
 """What is watched beside EventFederations and pods: what changes by itself. Drift of the rest is found at the resync,
 and so the operator needs no right to list Secrets."""
+
+
+_IDENTITY = cast("Any", FIELD_MANAGER)
+"""Who we are among kopf's peers, of which there are none."""
 
 
 class Listener(Protocol):
@@ -64,6 +68,8 @@ async def watch(
     tasks = await kopf.spawn_tasks(
         registry=kopf_registry(listener),
         settings=kopf_settings(),
+        # Else kopf asks for the name of the user that we run as, and a container's may have none.
+        identity=_IDENTITY,
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,

@@ -7,6 +7,8 @@ cd "$(dirname "$0")"
 . ./cache.sh
 cd ../..
 export DOCKER_BUILDKIT=0
+# Another checkout that builds the same tag waits until this one has loaded its own.
+exec 9>"${EVENTFED_CACHE:-$HOME/.cache/eventfed}/kind/images.lock"; flock 9
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 context=build/image
 slim=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*')

@@ -1,10 +1,8 @@
 """One cluster for all tests of this folder: made, and filled with images, by its scripts; removed with the last test."""
 
-import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
