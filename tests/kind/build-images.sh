@@ -47,6 +47,14 @@ if ! docker image inspect "$asterisk" >/dev/null 2>&1; then
 fi
 echo "$asterisk $(docker image inspect -f '{{.Size}}' "$asterisk" | numfmt --to=iec)"
 
-if [[ ${1-} == --load ]]; then
-  kind load docker-image "eventfed:$version" "$asterisk" --name "$cluster"
-fi
+[[ ${1-} == --load ]] || exit 0
+for image in "eventfed:$version" "$asterisk"; do
+  loaded=/var/lib/loaded-$(docker image inspect -f '{{.Id}}' "$image" | cut -c8-23)
+  nodes=()
+  for node in $(kind get nodes --name "$cluster"); do
+    docker exec "$node" test -e "$loaded" || nodes+=("$node")
+  done
+  ((${#nodes[@]})) || continue
+  kind load docker-image "$image" --name "$cluster" --nodes "$(IFS=,; echo "${nodes[*]}")" 2>&1 | sed 's/ with ID.*//'
+  for node in "${nodes[@]}"; do docker exec "$node" touch "$loaded"; done
+done

@@ -1,10 +1,10 @@
-"""One cluster for all tests of this folder: made, and filled with images, by its scripts; removed with the last test."""
+"""One cluster for all tests of this folder: its scripts make it, fill it with images, and remove it in the end."""
 
 import contextlib
 import os
 import secrets
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,10 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import Cluster, ClusterPbx, ClusterUnavailable, install_chart
+from kind_ground import APART, CHART, CHECKOUT, FOLDER, PbxFactory
 
-FOLDER = Path(__file__).resolve().parent
-CHECKOUT = FOLDER.parents[1]
-CHART = CHECKOUT / "charts/eventfed"
 KEEP = "EVENTFED_KEEP_CLUSTER"
 """Set to anything, the cluster stays for the next run."""
-
-CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
-APART = tuple(
-    option
-    for part in ("operator", "nats")
-    for option in (
-        "--set-string",
-        rf"{part}.nodeSelector.{CONTROL_PLANE.replace('.', chr(92) + '.')}=",
-        "--set-json",
-        f'{part}.tolerations=[{{"key": "{CONTROL_PLANE}", "operator": "Exists"}}]',
-    )
-)
-"""Options of helm: NATS and the operator on a node of their own, so that the workers can be taken away."""
-
-PbxFactory = Callable[..., Awaitable[ClusterPbx]]
 
 
 def script(name: str, *arguments: str) -> None:
@@ -75,7 +58,7 @@ async def chart(cluster: Cluster) -> Cluster:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def make_pbx(chart: Cluster) -> AsyncIterator[PbxFactory]:
-    """Makes federations, each in a namespace of its own, with a short grace unless told otherwise; all end with the test."""
+    """Makes federations, each in a namespace of its own, with a grace of 5 s unless told otherwise."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(**options: Any) -> ClusterPbx:
