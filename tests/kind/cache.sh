@@ -2,5 +2,6 @@
 mkdir -p "${EVENTFED_CACHE:-$HOME/.cache/eventfed}/kind/bin"
 ln -sfn "${EVENTFED_CACHE:-$HOME/.cache/eventfed}/kind/bin" bin
 export PATH=$PWD/bin:$PATH KUBECONFIG=$PWD/kubeconfig
-# Another name, for a second cluster beside the first.
+# Another name and another range of pod addresses, for a second cluster beside the first.
 cluster=${EVENTFED_KIND_CLUSTER:-$(awk '$1=="name:"{print $2; exit}' ../../kind-config.yaml)}
+pods=${EVENTFED_KIND_PODS:-$(awk '$1=="podSubnet:"{print $2; exit}' ../../kind-config.yaml)}

@@ -20,7 +20,8 @@ if kind get clusters 2>/dev/null | grep -qx "$cluster"; then
   fi
 fi
 if ! kind get clusters 2>/dev/null | grep -qx "$cluster"; then
-  kind create cluster --name "$cluster" --config ../../kind-config.yaml --image "$image" --wait 3m
+  sed "s#podSubnet:.*#podSubnet: $pods#" ../../kind-config.yaml |
+    kind create cluster --name "$cluster" --config - --image "$image" --wait 3m
 fi
 kubectl wait node --all --for=condition=Ready --timeout=120s >/dev/null
 # Names outside the cluster do not exist here: answer at once instead of asking around.
