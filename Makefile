@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-all lint format bench constraints clean
+.PHONY: help demo kind-demo kind-down test test-all lint format bench constraints clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,15 @@ help: ## This list
 demo: $(READY) ## Three servers, three agents, one NATS; ARGS="--check --json" without a terminal
 	@$(BIN)/eventfed demo $(ARGS)
 
-test: $(READY) ## Unit tests, tests on a real nats-server and on real Asterisk servers; ARGS="--suite unit" for one suite
+kind-demo: $(READY) ## The same on a Kubernetes cluster made by kind: chart, operator, Asterisk pods; the cluster stays
+	@tests/kind/up.sh >&2
+	@tests/kind/build-images.sh --load >&2
+	@KUBECONFIG=tests/kind/kubeconfig PATH=$(CURDIR)/tests/kind/bin:$$PATH $(BIN)/eventfed demo --cluster $(ARGS)
+
+kind-down: ## Remove the cluster of make kind-demo
+	@tests/kind/down.sh
+
+test: $(READY) ## Unit tests, tests on a real nats-server, real Asterisk servers and a kind cluster; ARGS="--suite unit" for one
 	@$(BIN)/python tests/run.py $(ARGS)
 
 test-all: $(READY) ## Everything at full length; records the results in docs/failure-modes.md

@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -327,6 +328,12 @@ def demo(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="As --check, and print one JSON document at the end.")] = False,
     svg: Annotated[Path | None, typer.Option("--svg", help="Write the final table into this file.")] = None,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="On the kind cluster of KUBECONFIG: chart, operator and Asterisk pods.")
+    ] = False,
+    checkout: Annotated[
+        Path, typer.Option("--checkout", help="With --cluster: the folder of the chart and the examples.")
+    ] = Path("."),
 ) -> None:
     """Three servers, three agents and one NATS server on this machine: see lamps and device states cross.
 
@@ -338,10 +345,15 @@ def demo(
     Examples:
       $ eventfed demo
       $ eventfed demo --check --json --kind simulated
+      $ KUBECONFIG=tests/kind/kubeconfig eventfed demo --cluster
     """
     from ._demo import run
+    from ._demo_grounds import ClusterGround, LocalGround
 
-    run(kind, check=check or json, as_json=json, svg=svg)
+    if cluster and kind == "simulated":
+        raise typer.BadParameter("--cluster has real Asterisk pods: leave --kind simulated out")
+    make = partial(ClusterGround, checkout) if cluster else partial(LocalGround, kind)
+    run(make, check=check or json, as_json=json, svg=svg)
 
 
 def _selection(kind: StateType | None, eid: str | None, name: str | None) -> "Selection":

@@ -1,39 +1,30 @@
-"""``eventfed demo``: a federation of three servers on this machine, from nothing to nothing."""
+"""``eventfed demo``: a federation of three servers, from nothing to nothing."""
 
 import json
-import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.live import Live
 
 from eventfed import EventfedError
-from eventfed_lab import (
-    SHORT_TIMES,
-    AsteriskRoot,
-    AsteriskUnavailable,
-    LabError,
-    Pbx,
-    nats_server_binary,
-    obtain_asterisk,
-)
+from eventfed_lab import LabError
 
 from ._demo_board import Board, Step
+from ._demo_grounds import Ground
 from ._demo_story import ROWS, Story
 from ._exits import Exit
 from ._signals import run_until_stopped
 
 __all__ = ["run"]
 
-Kind = Literal["auto", "asterisk", "simulated"]
-_NAMES = ("a", "b", "c")
 _PAUSE = 1.5
 
 
@@ -46,7 +37,7 @@ class Demo:
         self._svg = svg
         self._live = not check and sys.stdout.isatty()
         self._console = Console()
-        self.board = Board("", ROWS, list(_NAMES))
+        self.board = Board("", ROWS, [])
         self.servers: list[dict[str, str]] = []
 
     @property
@@ -61,47 +52,19 @@ class Demo:
         if not self._live:
             print(step.line(), file=sys.stderr if self._as_json else sys.stdout, flush=True)
 
-    def find_servers(self, kind: Kind) -> AsteriskRoot | None:
-        """A real Asterisk, or None for simulated servers.
-
-        Raises:
-            LabError: when what was asked for cannot be had.
-        """
-        nats_server_binary()
-        root, reason = None, "as --kind says"
-        if kind != "simulated":
-            try:
-                root = obtain_asterisk(self.tell)
-            except AsteriskUnavailable as error:
-                if kind == "asterisk":
-                    raise
-                reason = str(error)
-        if root is None:
-            self.tell(f"the three servers are SIMULATED, not Asterisk ({reason}); they speak its protocol")
-            self.board.title = "eventfed demo: three simulated servers"
-            self.servers = [{"name": name, "kind": "simulated"} for name in _NAMES]
-        else:
-            self.tell(f"the three servers are real Asterisk {root.version}")
-            self.board.title = f"eventfed demo: three servers, Asterisk {root.version}"
-            self.servers = [{"name": name, "kind": "asterisk", "version": root.version} for name in _NAMES]
-        departure, timing = SHORT_TIMES["departure"], SHORT_TIMES["timing"]
-        self.tell(
-            f"times are shortened: grace {departure['grace_period']:g} s instead of 30, "
-            f"keep-alive {timing['keep_alive']:g} s instead of 5, leases {timing['lease_ttl']:g} s instead of 30"
-        )
-        return root
-
-    async def play(self, root: AsteriskRoot | None) -> None:
+    async def play(self, ground: Ground) -> None:
         """Start everything, tell the story, end everything."""
-        self.tell("starting a nats-server, three servers and an agent for each ...")
+        self.board.columns = ground.names
+        self.tell(ground.starts)
         began = time.monotonic()
         async with AsyncExitStack() as stack:
-            pbx = Pbx(root, _NAMES)
-            stack.callback(_remove_files, pbx)
-            await stack.enter_async_context(pbx)
+            pbx = await stack.enter_async_context(ground.open())
+            self.board.title, self.servers = ground.title, ground.servers
             ms = round((time.monotonic() - began) * 1000, 3)
             self._add(Step("three servers start and are federated", "synced", "synced", ms, True))
-            story = Story(pbx, self.board, pause=0.0 if self._check else _PAUSE, tell=self.tell_step)
+            servers = [pbx[name] for name in ground.names]
+            pause = 0.0 if self._check else _PAUSE
+            story = Story(servers, self.board, kill=ground.kill, pause=pause, tell=self.tell_step)
             async with AsyncExitStack() as display:
                 if self._live:
                     self.board.most_steps = max(3, self._console.height - len(ROWS) - 8)
@@ -114,7 +77,7 @@ class Demo:
                 self._console.print(self.board)
 
     def _add(self, step: Step) -> None:
-        self.board.add(step.name, _NAMES[-1], step)
+        self.board.add(step.name, self.board.columns[-1] if self.board.columns else "", step)
         self.tell_step(step)
 
     def fail(self, name: str, reason: str) -> None:
@@ -135,12 +98,18 @@ class Demo:
         return held
 
 
-def run(kind: Kind, *, check: bool, as_json: bool, svg: Path | None) -> None:
-    """Run the demo; exit code 1 if a step fails. Nothing that it started outlives it."""
+def run(
+    make_ground: Callable[[Callable[[str], None]], Ground], *, check: bool, as_json: bool, svg: Path | None
+) -> None:
+    """Run the demo; exit code 1 if a step fails. Nothing that it started outlives it.
+
+    Args:
+        make_ground: given a function that tells of progress.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     demo = Demo(check=check, as_json=as_json, svg=svg)
     try:
-        if run_until_stopped(demo.play(demo.find_servers(kind))):
+        if run_until_stopped(demo.play(make_ground(demo.tell))):
             demo.fail("the demo", "stopped by a signal")
     except KeyboardInterrupt:
         demo.fail("set-up", "stopped by a signal")
@@ -148,12 +117,6 @@ def run(kind: Kind, *, check: bool, as_json: bool, svg: Path | None) -> None:
         demo.fail("set-up", _reason(error))
     if not demo.finish():
         raise typer.Exit(Exit.PROBLEM)
-
-
-def _remove_files(pbx: Pbx) -> None:
-    """The agents' logs and secrets, which the lab keeps for tests that fail."""
-    for agent in pbx.agents.values():
-        shutil.rmtree(agent.file.parent, ignore_errors=True)
 
 
 def _reason(error: BaseException) -> str:

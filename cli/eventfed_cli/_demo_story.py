@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventfed import DeviceState
-from eventfed_lab import LabError, MailboxCounts, Pbx, Server
+from eventfed_lab import FederatedServer, LabError, MailboxCounts
 
 from ._demo_board import Board, Step
 
@@ -30,25 +30,25 @@ class Sight:
 
     what: str
     expected: str
-    wait: Callable[[Server, float], Coroutine[Any, Any, float]]
-    read: Callable[[Server], Awaitable[str]]
+    wait: Callable[[FederatedServer, float], Coroutine[Any, Any, float]]
+    read: Callable[[FederatedServer], Awaitable[str]]
 
 
 def _device(device: str, state: DeviceState) -> Sight:
-    async def wait(server: Server, within: float) -> float:
+    async def wait(server: FederatedServer, within: float) -> float:
         return await server.wait_device(device, state, within)
 
-    async def read(server: Server) -> str:
+    async def read(server: FederatedServer) -> str:
         return (await server.device_state(device)).name
 
     return Sight(device, state.name, wait, read)
 
 
 def _lamp(mailbox: str, counts: MailboxCounts) -> Sight:
-    async def wait(server: Server, within: float) -> float:
+    async def wait(server: FederatedServer, within: float) -> float:
         return await server.wait_mailbox(mailbox, counts, within)
 
-    async def read(server: Server) -> str:
+    async def read(server: FederatedServer) -> str:
         seen = await server.mailbox_counts(mailbox)
         return f"{seen.new} new, {seen.old} old"
 
@@ -56,13 +56,13 @@ def _lamp(mailbox: str, counts: MailboxCounts) -> Sight:
 
 
 def _hint(extension: str, text: str) -> Sight:
-    async def wait(server: Server, within: float) -> float:
+    async def wait(server: FederatedServer, within: float) -> float:
         async with asyncio.timeout(within):
             while await server.hint(extension) != text:  # noqa: ASYNC110  # nobody announces a hint
                 await asyncio.sleep(_HINT_EVERY)
         return time.monotonic()
 
-    async def read(server: Server) -> str:
+    async def read(server: FederatedServer) -> str:
         return await server.hint(extension)
 
     return Sight(f"hint {extension}", text, wait, read)
@@ -72,17 +72,26 @@ class Story:
     """The steps, each measured from the moment the first server knew (or was killed) to the moment another did.
 
     Args:
+        servers: the first one is killed in the end.
+        kill: ends a server for good.
         pause: seconds between the steps, for people.
         tell: given each step as it ends.
     """
 
-    def __init__(self, pbx: Pbx, board: Board, *, pause: float, tell: Callable[[Step], None]) -> None:
-        self._pbx = pbx
+    def __init__(
+        self,
+        servers: Sequence[FederatedServer],
+        board: Board,
+        *,
+        kill: Callable[[FederatedServer], Awaitable[None]],
+        pause: float,
+        tell: Callable[[Step], None],
+    ) -> None:
         self._board = board
+        self._kill_server = kill
         self._pause = pause
         self._tell = tell
-        self._first: Server = pbx[pbx.names[0]]
-        self._others: list[Server] = [pbx[name] for name in pbx.names[1:]]
+        self._first, *self._others = servers
 
     async def run(self) -> None:
         """All of it; a step that fails is told, and the next one is tried."""
@@ -122,7 +131,12 @@ class Story:
         self._board.doing = ""
 
     async def _cross(
-        self, name: str, sights: Sequence[Sight], happens: Awaitable[Any], origin: Server, others: Sequence[Server]
+        self,
+        name: str,
+        sights: Sequence[Sight],
+        happens: Awaitable[Any],
+        origin: FederatedServer,
+        others: Sequence[FederatedServer],
     ) -> None:
         """Let something happen on one server and wait until all others know; measured from when that one knew."""
         here = asyncio.ensure_future(sights[0].wait(origin, _WITHIN + _READY))
@@ -145,13 +159,15 @@ class Story:
         waits = _start(sights, self._others, _DEPARTURE_WITHIN)
         try:
             killed = time.monotonic()
-            self._first.kill()
+            await self._kill_server(self._first)
             await self._see(f"{self._first.name} killed", waits, killed)
         finally:
             await _drop(waiting for _, _, waiting in waits)
         await asyncio.sleep(self._pause)
 
-    async def _see(self, name: str, waits: Iterable[tuple[Sight, Server, asyncio.Future[float]]], since: float) -> None:
+    async def _see(
+        self, name: str, waits: Iterable[tuple[Sight, FederatedServer, asyncio.Future[float]]], since: float
+    ) -> None:
         for sight, server, waiting in waits:
             ms = None
             try:
@@ -163,7 +179,7 @@ class Story:
             what = f"{name}: {sight.what}"
             self._add(what, server, Step(f"{what} on {server.name}", sight.expected, seen, ms, held))
 
-    def _add(self, what: str, server: Server, step: Step) -> None:
+    def _add(self, what: str, server: FederatedServer, step: Step) -> None:
         self._board.add(what, server.name, step)
         self._tell(step)
 
@@ -204,13 +220,13 @@ _BOARD = (
 
 
 def _start(
-    sights: Iterable[Sight], servers: Iterable[Server], within: float
-) -> list[tuple[Sight, Server, asyncio.Future[float]]]:
+    sights: Iterable[Sight], servers: Iterable[FederatedServer], within: float
+) -> list[tuple[Sight, FederatedServer, asyncio.Future[float]]]:
     servers = list(servers)
     return [(s, server, asyncio.ensure_future(s.wait(server, within))) for s in sights for server in servers]
 
 
-async def _read(sight: Sight, server: Server) -> str:
+async def _read(sight: Sight, server: FederatedServer) -> str:
     try:
         return await sight.read(server)
     except (LabError, TimeoutError, OSError):

@@ -15,6 +15,7 @@ from ._errors import (
     LabError,
     NatsUnavailable,
 )
+from ._federated import Federated
 from ._lamps import Lamps
 from ._nats import NatsServer, nats_server_binary
 from ._pbx import Pbx
@@ -49,6 +50,7 @@ __all__ = [
     "ClusterPbx",
     "ClusterUnavailable",
     "Document",
+    "Federated",
     "FederatedServer",
     "LabError",
     "Lamps",

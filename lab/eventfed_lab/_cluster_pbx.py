@@ -145,10 +145,14 @@ class ClusterPbx(Federated[AsteriskPod]):
 
     # --- its life ---
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Make all of it, and wait until all pods are synced members."""
         await self.cluster.apply(self.namespace_document(), self.federation_document(), *self.asterisk_documents())
         await self.attach()
         await self.wait_ready()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -158,6 +162,8 @@ class ClusterPbx(Federated[AsteriskPod]):
         """Delete the EventFederation, then the namespace, and wait until both are gone."""
         for pod in self.pods:
             await pod.close()
+        if await self.cluster.get("namespace", self.namespace) is None:
+            return
         await self.cluster.delete("evfed", self.name, self.namespace)
         await self.cluster.delete("statefulset", self.app, self.namespace, "--cascade=foreground")
         await self.cluster.delete("namespace", self.namespace)
@@ -185,6 +191,16 @@ class ClusterPbx(Federated[AsteriskPod]):
         place = ("-n", self.namespace)
         await self.cluster.kubectl("scale", f"statefulset/{self.app}", f"--replicas={replicas}", *place)
         await self.attach(replicas=replicas)
+
+    async def lose(self, name: str) -> None:
+        """Kill the last pod of the StatefulSet, which is not made again."""
+        if name != f"{self.app}-{self._replicas - 1}":
+            raise LabError(f"{name} is not the last of {self._replicas} pods: another one would be made")
+        server, place = self.servers[name], ("-n", self.namespace)
+        self._replicas -= 1
+        await self.cluster.kubectl("scale", f"statefulset/{self.app}", f"--replicas={self._replicas}", *place)
+        await self.cluster.kubectl("delete", "pod", name, *place, "--grace-period=0", "--force", "--ignore-not-found")
+        server.kill()
 
     # --- what it tells ---
 

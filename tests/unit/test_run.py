@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest">
 <testcase classname="bus" name="test_a"><properties>
@@ -81,18 +82,20 @@ def test_a_crash_of_pytest_is_a_failure(run: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_results_stand_between_the_markers(run: Any, tmp_path: Path) -> None:
     document = tmp_path / "failure-modes.md"
-    document.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
-    run.record("new \\1", document)
-    run.record("newer", document)
-    assert document.read_text() == f"before\n{run.BEGIN}\nnewer\n{run.END}\nafter\n"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    run.record("new \\1", document=document)
+    run.record("newer", document=document)
+    assert document.read_text() == f"before\n{BEGIN}\nnewer\n{END}\nafter\n"
     document.write_text("no markers")
     with pytest.raises(SystemExit, match="one pair"):
-        run.record("new", document)
+        run.record("new", document=document)
 
 
 def test_the_document_has_the_markers(run: Any) -> None:
     text = run.DOCUMENT.read_text(encoding="utf-8")
-    assert text.count(run.BEGIN) == text.count(run.END) == 1
+    for block in run.BLOCKS:
+        assert text.count(f"<!-- {block}:begin -->") == text.count(f"<!-- {block}:end -->") == 1
+    assert sorted(suite for suites in run.BLOCKS.values() for suite in suites) == sorted(run.LIMITS)
 
 
 def test_thirds_take_turns_and_name_themselves(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
