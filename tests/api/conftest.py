@@ -1,0 +1,142 @@
+"""One control plane for all, a namespace for each test, and the operator of the chart for each module that wants it."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cluster_api import Api, Refused, eventually
+from installation import CHART, Installation, Operator
+
+from eventfed_lab import ControlPlane, ControlPlaneUnavailable
+
+HERE = Path(__file__).resolve().parent
+BUILDER = HERE.parent / "kind" / "build-tools.sh"
+PROGRAMS = HERE.parent / "kind" / "bin"
+WANTED = {"k8s": ("kube-apiserver", "kube-controller-manager", "kubectl"), "etcd": ("etcd",), "helm": ("helm",)}
+UNAVAILABLE = pytest.StashKey[str]()
+NUMBERS = count(1)
+
+QUICK = {"operator": {"resync": 2, "withdrawal": 3}}
+"""The chart's values with short times."""
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what is missing before the first test: it takes minutes, and a test has not so much time."""
+    if session.config.option.collectonly or not any(HERE in item.path.parents for item in session.items):
+        return
+    missing = {group for group, names in WANTED.items() if not all((PROGRAMS / name).is_file() for name in names)}
+    if not missing:
+        return
+    if shutil.which("go") is None:
+        reason = f"there is no {', '.join(sorted(missing))} in tests/kind/bin, and no Go to build it"
+    else:
+        reporter = session.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"building {', '.join(sorted(missing))} by tests/kind/build-tools.sh, once")
+        built = subprocess.run([BUILDER, *sorted(missing)], capture_output=True, text=True, check=False)
+        if not built.returncode:
+            return
+        reason = f"tests/kind/build-tools.sh failed: {(built.stderr.strip() or 'no word').splitlines()[-1]}"
+    session.config.stash[UNAVAILABLE] = reason
+
+
+@pytest.fixture(scope="session")
+def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
+    """A control plane that knows EventFederations."""
+    if reason := request.config.stash.get(UNAVAILABLE, ""):
+        pytest.skip(reason)
+    try:
+        control_plane = ControlPlane(PROGRAMS)
+    except ControlPlaneUnavailable as error:
+        pytest.skip(str(error))
+    with control_plane:
+        definition = yaml.safe_load((CHART / "files" / "eventfederations.yaml").read_text())
+        control_plane.kubectl("create", "-f", "-", text=json.dumps(definition))
+        control_plane.kubectl("wait", "--for=condition=Established", "crd/eventfederations.eventfed.io")
+        control_plane.start_controllers()
+        yield control_plane
+
+
+@pytest.fixture(scope="session")
+def api(plane: ControlPlane) -> Iterator[Api]:
+    """A user who may do everything."""
+    user = Api(plane.url, plane.authorities, plane.token)
+    yield user
+    user.close()
+
+
+@pytest.fixture
+def make_namespace(api: Api) -> Iterator[Callable[..., str]]:
+    """``make_namespace()``: a new namespace with its ServiceAccount. In the end EventFederations are let go."""
+    made: list[str] = []
+
+    def make(**labels: str) -> str:
+        name = f"voice-{next(NUMBERS)}"
+        api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        made.append(name)
+        eventually(lambda: api.find("ServiceAccount", name, "default"))
+        return name
+
+    yield make
+    for name in made:
+        for one in api.list("EventFederation", name):
+            api.delete("EventFederation", name, one["metadata"]["name"])
+            try:
+                api.merge("EventFederation", name, one["metadata"]["name"], {"metadata": {"finalizers": None}})
+            except Refused as error:
+                assert error.status == 404
+        api.delete("Namespace", "", name)
+
+
+@pytest.fixture
+def namespace(make_namespace: Callable[..., str]) -> str:
+    """A namespace of the test's own."""
+    return make_namespace()
+
+
+@pytest.fixture(scope="module")
+def install(
+    plane: ControlPlane, api: Api, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Installation]]:
+    """``install(values)``: a release of the chart, whose operators are processes. None of their requests may be forbidden."""
+    made: list[Installation] = []
+
+    def make(values: dict[str, Any] | None = None, *, release: str = "eventfed") -> Installation:
+        folder, number = tmp_path_factory.mktemp("installation"), next(NUMBERS)
+        one = Installation(plane, api, folder, namespace=f"system-{number}", values=values or QUICK, release=release)
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.close()
+    asked = [json.loads(line) for line in plane.audit_log.read_text().splitlines()]
+    users = {one.user for one in made}
+    forbidden = {
+        (one["verb"], one["requestURI"])
+        for one in asked
+        if one["user"]["username"] in users and one["annotations"].get("authorization.k8s.io/decision") == "forbid"
+    }
+    assert not forbidden
+
+
+@pytest.fixture(scope="module")
+def installation(install: Callable[..., Installation]) -> Installation:
+    """The chart for the whole cluster, with short times."""
+    return install()
+
+
+@pytest.fixture(scope="module")
+def operator(installation: Installation) -> Operator:
+    """The operator of `installation`, which leads."""
+    started = installation.operator().start()
+    eventually(lambda: started.leads)
+    return started
+
+
