@@ -1,39 +1,43 @@
 """The few types of Kubernetes' own API that stand in an EventFederation."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from .spec import Spec, refused_unless
+from .spec import Spec, refused_unless, worded
 
 __all__ = ["LabelSelector", "LabelSelectorRequirement", "ObjectName", "Quantity", "Resources", "Toleration"]
 
-# k8s.io/apimachinery/pkg/api/resource: the pattern that its own generator writes for a quantity.
-_QUANTITY = (
-    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+# k8s.io/apimachinery/pkg/api/resource: the pattern that its own generator writes for a quantity, but for the sign.
+_QUANTITY, _QUANTITY_RULE = worded(
+    "^(([0-9]+([.][0-9]*)?)|([.][0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$",
+    "write an amount such as 100m, 128Mi or 1",
+    or_integer=True,
 )
 _VALUES_OF_OPERATOR = "selector: In and NotIn need values, Exists and DoesNotExist must have none"
 _VALUE_OF_TOLERATION = "tolerations: with operator: Exists remove value; with Equal give a key"
 
-ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", min_length=1, max_length=253)]
+_OBJECT_NAME, _OBJECT_NAME_RULE = worded(
+    "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
+    "write the name of an object: a-z, 0-9, '-' and '.', with a letter or digit at both ends",
+)
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, json_schema_extra=_OBJECT_NAME_RULE), _OBJECT_NAME]
 """The name of an object, as RFC 1123 writes host names."""
 
 LabelValue = Annotated[str, Field(max_length=63)]
 
 
-def _check_quantity(value: str | int) -> str:
-    text = str(value)
-    if not re.fullmatch(_QUANTITY, text):
-        raise ValueError(f"{text!r:.60} is no quantity: write 100m, 128Mi or 1")
-    return text
+def _as_text(value: str | int) -> str:
+    return str(value)
 
 
 Quantity = Annotated[
     str | int,
-    AfterValidator(_check_quantity),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _QUANTITY}),
+    AfterValidator(_as_text),
+    _QUANTITY,
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 32, **_QUANTITY_RULE}),
 ]
 """An amount of a resource: ``100m`` of a core, ``128Mi`` of memory."""
 

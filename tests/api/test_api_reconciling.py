@@ -13,6 +13,7 @@ def owned(api: Api, namespace: str, name: str = "pbx"):
 
 def test_everything(api: Api, operator: Operator, namespace: str, measure) -> None:
     import time
+
     t = time.monotonic()
     api.create(federation(namespace))
     eventually(lambda: all(owned(api, namespace).values()))
@@ -20,6 +21,7 @@ def test_everything(api: Api, operator: Operator, namespace: str, measure) -> No
     eventually(lambda: api.get("EventFederation", namespace, "pbx")["status"]["stream"], within=10)
     print("stream after", time.monotonic() - t)
     import json
+
     print(json.dumps(api.get("EventFederation", namespace, "pbx")["status"], indent=1))
     before = operator.actions()
     for i in range(10):

@@ -70,15 +70,17 @@ class Api:
             try:
                 self._connection.request(method, path, text, {**self._headers, "Content-Type": content})
                 response = self._connection.getresponse()
-                answer = json.loads(response.read())
+                told = response.read().decode()
                 break
             except (http.client.HTTPException, OSError):
                 self.close()
                 if fresh:
                     raise
         if response.status >= 400:
-            raise Refused(response.status, answer.get("message", ""))
-        assert isinstance(answer, dict)
+            # A path that is not served yet is answered in plain text.
+            message = json.loads(told)["message"] if told.startswith("{") else told
+            raise Refused(response.status, message)
+        answer: Document = json.loads(told)
         return answer
 
     def close(self) -> None:
@@ -166,7 +168,9 @@ def federation(namespace: str, name: str = "pbx", **spec: Any) -> Document:
     }
 
 
-def pod(namespace: str, name: str, *, node: str = "node-0", labels: Mapping[str, str] | None = None, port: int = 5060) -> Document:
+def pod(
+    namespace: str, name: str, *, node: str = "node-0", labels: Mapping[str, str] | None = None, port: int = 5060
+) -> Document:
     """A pod that is bound to a node; nothing runs it."""
     return {
         "apiVersion": "v1",

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from cluster_api import Api, eventually
 
+from cluster_api import Api, eventually
 from eventfed_lab import Allotment, ControlPlane, NatsServer, allot
 from eventfed_lab._process import ChildProcess
 
@@ -44,7 +44,11 @@ def helm(
 
 
 def render(
-    plane: ControlPlane, values: Mapping[str, Any] | None = None, *, release: str = "eventfed", namespace: str = "eventfed"
+    plane: ControlPlane,
+    values: Mapping[str, Any] | None = None,
+    *,
+    release: str = "eventfed",
+    namespace: str = "eventfed",
 ) -> list[dict[str, Any]]:
     """All objects of the chart, its test's pod among them."""
     told = helm(
