@@ -9,7 +9,6 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -110,9 +109,10 @@ class ControlPlane:
         self.write_kubeconfig(self.kubeconfig, self.token)
         etcd = f"http://127.0.0.1:{clients}"
         self._etcd = self._run(
-            ["etcd", f"--data-dir={folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn"]
-            + [f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}"]
-            + [f"--listen-peer-urls=http://127.0.0.1:{peers}"]
+            "etcd",
+            *(f"--data-dir={folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn"),
+            *(f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}"),
+            f"--listen-peer-urls=http://127.0.0.1:{peers}",
         )
         self.start_api_server(within)
 
@@ -124,15 +124,16 @@ class ControlPlane:
         """
         folder = self.folder
         self._api = self._run(
-            ["kube-apiserver", f"--etcd-servers=http://127.0.0.1:{self._allotment.ports[1]}"]
-            + ["--bind-address=127.0.0.1", f"--secure-port={self.port}", f"--cert-dir={folder / 'certs'}"]
-            + [f"--token-auth-file={folder / 'tokens'}", "--authorization-mode=RBAC"]
-            # Who may block an owner's deletion is checked on some clusters only; rights have to do for those too.
-            + ["--enable-admission-plugins=OwnerReferencesPermissionEnforcement"]
-            + ["--service-account-issuer=https://lab.test", f"--service-account-key-file={folder / 'sa.key'}"]
-            + [f"--service-account-signing-key-file={folder / 'sa.key'}", f"--service-cluster-ip-range={self._services}"]
-            + [f"--audit-policy-file={folder / 'audit.json'}", f"--audit-log-path={self.audit_log}"]
-            + ["--shutdown-delay-duration=0s", "--v=1"]
+            "kube-apiserver",
+            *(f"--etcd-servers=http://127.0.0.1:{self._allotment.ports[1]}", f"--cert-dir={folder / 'certs'}"),
+            *("--bind-address=127.0.0.1", f"--secure-port={self.port}", "--shutdown-delay-duration=0s"),
+            *(f"--token-auth-file={folder / 'tokens'}", "--authorization-mode=RBAC"),
+            # Who may own what, and block an owner's deletion, is guarded on some clusters only; our rights have to do.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+            *("--service-account-issuer=https://lab.test", f"--service-account-key-file={folder / 'sa.key'}"),
+            f"--service-account-signing-key-file={folder / 'sa.key'}",
+            f"--service-cluster-ip-range={self._services}",
+            *(f"--audit-policy-file={folder / 'audit.json'}", f"--audit-log-path={self.audit_log}"),
         )
         deadline = time.monotonic() + within
         while not self._ready():
@@ -149,10 +150,11 @@ class ControlPlane:
     def start_controllers(self) -> None:
         """Start them. Definitions of further resources that come later are noticed only half a minute afterwards."""
         self._controllers = self._run(
-            ["kube-controller-manager", f"--kubeconfig={self.kubeconfig}", "--leader-elect=false"]
-            + ["--bind-address=127.0.0.1", f"--secure-port={self._allotment.ports[3]}"]
-            + [f"--service-account-private-key-file={self.folder / 'sa.key'}", "--kube-api-qps=300"]
-            + ["--kube-api-burst=600", f"--controllers={','.join(_CONTROLLERS)}"]
+            "kube-controller-manager",
+            *(f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", f"--controllers={','.join(_CONTROLLERS)}"),
+            *("--bind-address=127.0.0.1", f"--secure-port={self._allotment.ports[3]}"),
+            f"--service-account-private-key-file={self.folder / 'sa.key'}",
+            *("--kube-api-qps=300", "--kube-api-burst=600"),
         )
 
     def kubectl(
@@ -200,8 +202,7 @@ class ControlPlane:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, command: Sequence[str]) -> ChildProcess:
-        program, *arguments = command
+    def _run(self, program: str, *arguments: str) -> ChildProcess:
         return ChildProcess(
             [str(self.programs / program), *arguments],
             output=self.folder / f"{program}.log",

@@ -141,6 +141,11 @@ def _agents_ready(case: Circumstances) -> Verdict:
     if case.foreign:
         taken = _names([f"{key.kind} {key.name}" for key in case.foreign])
         return Verdict("False", "NameTaken", f"Not of this EventFederation: {taken}. Delete it, or choose another name")
+    if case.observed.refused:
+        told = "; ".join(
+            f"{key.kind} {key.name}: {said}" for key, said in sorted(case.observed.refused.items(), key=str)
+        )
+        return Verdict("False", "ObjectRefused", f"Kubernetes refuses {told}")
     daemon_set = case.observed.objects.get(ObjectKey("DaemonSet", case.resource.agent_name))
     if daemon_set is None:
         return Verdict("False", "AgentsMissing", "There is no DaemonSet of agents yet")

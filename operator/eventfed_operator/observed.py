@@ -161,6 +161,7 @@ class Observed:
         rivals: the other EventFederations of the namespace.
         bus: NATS.
         address_refused: a clusterIP that the API server did not give to the Service, because another one has it.
+        refused: what the API server said to objects that it did not take when they were written last.
     """
 
     now: datetime
@@ -172,6 +173,7 @@ class Observed:
     rivals: tuple[Rival, ...] = ()
     bus: Bus = field(default_factory=Bus)
     address_refused: str = ""
+    refused: Mapping[ObjectKey, str] = field(default_factory=dict)
 
 
 def read_pod(manifest: Mapping[str, Any]) -> Pod:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster_api import Api, Refused, eventually
+from cluster_api import Api, Refused, eventually, federation
 from eventfed_lab import ControlPlane, ControlPlaneUnavailable
+from federations import settled
 from installation import CHART, Installation, Operator
 
 HERE = Path(__file__).resolve().parent
@@ -23,7 +24,7 @@ WANTED = {"k8s": ("kube-apiserver", "kube-controller-manager", "kubectl"), "etcd
 UNAVAILABLE = pytest.StashKey[str]()
 NUMBERS = count(1)
 
-QUICK = {"operator": {"resync": 2, "withdrawal": 3}}
+QUICK = {"operator": {"resync": 1, "withdrawal": 3, "allowFederations": ["everybody"]}}
 """The chart's values with short times."""
 
 
@@ -73,29 +74,41 @@ def api(plane: ControlPlane) -> Iterator[Api]:
     user.close()
 
 
-@pytest.fixture
-def make_namespace(api: Api) -> Iterator[Callable[..., str]]:
-    """``make_namespace()``: a new namespace with its ServiceAccount. In the end EventFederations are let go."""
-    made: list[str] = []
+class Namespaces:
+    """Makes namespaces, with their ServiceAccounts; in the end their EventFederations are let go."""
 
-    def make(**labels: str) -> str:
-        name = f"voice-{next(NUMBERS)}"
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._made: list[str] = []
+
+    def __call__(self, **labels: str) -> str:
+        name, api = f"voice-{next(NUMBERS)}", self._api
         api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-        made.append(name)
+        self._made.append(name)
         eventually(lambda: api.find("ServiceAccount", name, "default"))
         return name
 
-    yield make
-    for name in made:
-        for one in api.list("EventFederation", name):
-            api.delete("EventFederation", name, one["metadata"]["name"])
-            with contextlib.suppress(Refused):
-                api.merge("EventFederation", name, one["metadata"]["name"], {"metadata": {"finalizers": None}})
-        api.delete("Namespace", "", name)
+    def remove(self) -> None:
+        for name in self._made:
+            for one in self._api.list("EventFederation", name):
+                self._api.delete("EventFederation", name, one["metadata"]["name"])
+                with contextlib.suppress(Refused):
+                    self._api.merge(
+                        "EventFederation", name, one["metadata"]["name"], {"metadata": {"finalizers": None}}
+                    )
+            self._api.delete("Namespace", "", name)
 
 
 @pytest.fixture
-def namespace(make_namespace: Callable[..., str]) -> str:
+def make_namespace(api: Api) -> Iterator[Namespaces]:
+    """``make_namespace()``: another namespace of the test's own."""
+    namespaces = Namespaces(api)
+    yield namespaces
+    namespaces.remove()
+
+
+@pytest.fixture
+def namespace(make_namespace: Namespaces) -> str:
     """A namespace of the test's own."""
     return make_namespace()
 
@@ -104,7 +117,7 @@ def namespace(make_namespace: Callable[..., str]) -> str:
 def install(
     plane: ControlPlane, api: Api, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Installation]]:
-    """``install(values)``: a release of the chart, whose operators are processes. None of what they ask may be forbidden."""
+    """``install(values)``: a release with operators as processes. None of their requests may be forbidden."""
     made: list[Installation] = []
 
     def make(values: dict[str, Any] | None = None, *, release: str = "eventfed") -> Installation:
@@ -138,3 +151,14 @@ def operator(installation: Installation) -> Operator:
     started = installation.operator().start()
     eventually(lambda: started.leads)
     return started
+
+
+@pytest.fixture(scope="module")
+def settled_namespace(api: Api, operator: Operator) -> Iterator[str]:
+    """A namespace whose EventFederation pbx has all that it should have, for all tests of the module."""
+    namespaces = Namespaces(api)
+    name = namespaces()
+    api.create(federation(name))
+    settled(api, operator, name)
+    yield name
+    namespaces.remove()

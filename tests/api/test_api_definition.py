@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cluster_api import Api, Refused, federation
 
+from cluster_api import Api, Refused, federation
 from eventfed.resource import EventFederationSpec
 from eventfed_lab import ControlPlane
 

@@ -136,6 +136,11 @@ class Operator:
         if self._process is not None:
             self._process.kill()
 
+    def close(self) -> None:
+        """End it, and give its port back."""
+        self.kill()
+        self._address.release()
+
 
 class Installation:
     """A release of the chart in a namespace, whose NATS and operators are processes.
@@ -215,6 +220,6 @@ class Installation:
 
     def close(self) -> None:
         for one in self._operators:
-            one.kill()
+            one.close()
         if self.nats is not None:
             asyncio.run(self.nats.close())
