@@ -118,9 +118,8 @@ def _bus_reachable(case: Circumstances) -> Verdict:
         return Verdict("False", "SecretMissing", f"Missing: {_names(case.missing_secrets)}")
     problem = bus.problem or "no answer"
     if not bus.connected:
-        refused = any(word in problem.lower() for word in ("authorization", "authentication", "permission"))
-        if refused:
-            return Verdict("False", "CredentialsRefused", f"NATS refused the operator: {problem}")
+        if any(word in problem.lower() for word in ("credentials", "authorization", "authentication", "permission")):
+            return Verdict("False", "CredentialsRefused", f"The operator cannot log in: {problem}")
         return Verdict("False", "BusUnreachable", f"NATS: {problem}. Members keep what they have")
     if bus.stream is None:
         return Verdict("False", "StreamMissing", f"There is no stream {resource.subjects.stream}: {problem}")

@@ -14,7 +14,7 @@ from eventfed import Credentials, EventfedError, Subjects
 from eventfed.report import token_mark
 from eventfed.resource import KIND
 
-from .actions import Apply, LookAgain, Tell, WriteStatus
+from .actions import Apply, DeleteStream, LookAgain, Tell, WriteStatus
 from .agent_configuration import referenced_secrets
 from .bus_access import AccessFiles, BusAccess, BusAccessError, bus_access
 from .carrying_out import Carrier
@@ -219,6 +219,11 @@ class Keeper:
                 if not (isinstance(action, Apply) and _is_refusal(error)):
                     raise
                 refusals[action.key] = error
+            except EventfedError as error:
+                if not (isinstance(action, DeleteStream) and action.last_try):
+                    raise
+                self._failed(error)
+                _log.warning("%s/%s: stream %s stays: delete it by hand", self.namespace, self.name, action.name)
             changed = changed or not isinstance(action, WriteStatus | Tell)
         self._refused = {key: str(error) for key, error in refusals.items()}
         for error in refusals.values():

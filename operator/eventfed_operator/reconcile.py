@@ -195,5 +195,5 @@ def _withdraw(case: Circumstances) -> Iterator[Action]:
             yield LookAgain(_WITHDRAWAL_LOOK)
             return
     if resource.spec.deletion_policy is DeletionPolicy.DELETE and observed.bus.connected and _owns_stream(case):
-        yield DeleteStream(resource.subjects.stream)
+        yield DeleteStream(resource.subjects.stream, last_try=waited >= case.settings.withdrawal)
     yield RemoveFinalizer()

@@ -1,5 +1,6 @@
 """One control plane for all, a namespace for each test, and the operator of the chart for each module that wants it."""
 
+import asyncio
 import contextlib
 import json
 import shutil
@@ -13,8 +14,8 @@ import pytest
 import yaml
 
 from cluster_api import Api, Refused, eventually, federation
-from eventfed_lab import ControlPlane, ControlPlaneUnavailable
-from federations import settled
+from eventfed_lab import ControlPlane, ControlPlaneUnavailable, NatsServer
+from federations import OWN_USER, settled
 from installation import CHART, Installation, Operator
 
 HERE = Path(__file__).resolve().parent
@@ -162,3 +163,12 @@ def settled_namespace(api: Api, operator: Operator) -> Iterator[str]:
     settled(api, operator, name)
     yield name
     namespaces.remove()
+
+
+@pytest.fixture
+def own_nats() -> Iterator[NatsServer]:
+    """A NATS that the chart knows nothing of, with a user."""
+    server = NatsServer(configuration=OWN_USER)
+    asyncio.run(server.start())
+    yield server
+    asyncio.run(server.close())

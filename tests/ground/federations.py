@@ -1,6 +1,7 @@
 """EventFederations as a test looks at them: their objects, conditions and streams."""
 
 import asyncio
+import base64
 import time
 from typing import Any
 
@@ -8,10 +9,29 @@ import nats
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
-from cluster_api import Api, eventually
+from cluster_api import Api, eventually, pod
+from eventfed_lab import NatsServer
 from installation import Installation, Operator
 
-__all__ = ["OWNED", "condition", "owned", "rounds", "settled", "stream"]
+__all__ = [
+    "OWNED",
+    "OWN_USER",
+    "PASSWORD",
+    "agent_pod",
+    "condition",
+    "on",
+    "owned",
+    "rounds",
+    "run_pod",
+    "says",
+    "secret",
+    "settled",
+    "stream",
+]
+
+PASSWORD = "pMembers1"
+OWN_USER = f'authorization {{ user: members, password: "{PASSWORD}" }}'
+CREDENTIALS = {"user": "members", "password": {"name": "nats", "key": "password"}}
 
 OWNED = [
     ("ServiceAccount", "pbx-agent"),
@@ -88,3 +108,45 @@ def stream(installation: Installation, namespace: str, name: str = "pbx") -> Str
             await client.close()
 
     return asyncio.run(look())
+
+
+def secret(namespace: str, password: str, name: str = "nats") -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": {"password": base64.b64encode(password.encode()).decode()},
+    }
+
+
+def on(server: NatsServer) -> dict[str, Any]:
+    return {"nats": {"servers": [server.url], "credentials": CREDENTIALS}}
+
+
+def says(api: Api, namespace: str, kind: str, status: str, reason: str, name: str = "pbx") -> str:
+    """Wait until a condition is so; its message."""
+    last: list[Any] = []
+
+    def look() -> bool:
+        last[:] = [condition(api, namespace, kind, name)]
+        return last[0][:2] == (status, reason)
+
+    try:
+        eventually(look, within=20)
+    except AssertionError as error:
+        raise AssertionError(f"{kind} is {last[0]}, not {status} {reason}") from error
+    message: str = last[0][2]
+    return message
+
+
+def run_pod(api: Api, manifest: dict[str, Any], address: str) -> dict[str, Any]:
+    """A pod that runs, as the kubelet would say."""
+    made = api.create(manifest)
+    status = {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
+    metadata = made["metadata"]
+    return api.merge("Pod", metadata["namespace"], metadata["name"], {"status": status}, "status")
+
+
+def agent_pod(namespace: str, node: str) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": "eventfed-agent", "app.kubernetes.io/instance": "pbx"}
+    return pod(namespace, f"pbx-agent-{node}", node=node, labels=labels)

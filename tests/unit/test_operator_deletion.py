@@ -67,6 +67,13 @@ def test_a_deletion_never_waits_longer_than_half_a_minute(world: Any, bus: Bus) 
     assert world.step() == (RemoveFinalizer(),)
 
 
+def test_a_stream_that_nats_does_not_delete_is_tried_no_longer_than_half_a_minute(world: Any) -> None:
+    delete(world)
+    assert DeleteStream("EVENTFED_voice_pbx_local", last_try=False) in world.actions()
+    world.now += timedelta(seconds=30)
+    assert DeleteStream("EVENTFED_voice_pbx_local", last_try=True) in world.actions()
+
+
 def test_a_deletion_waits_for_nobody_if_there_are_no_agents(world: Any) -> None:
     world.agents, world.bus = [], replace(world.bus, leases=(LEASE,))
     delete(world)
