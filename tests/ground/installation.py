@@ -126,10 +126,15 @@ class Operator:
         assert self._process is not None
         asyncio.run(self._process.terminate(20))
 
-    def signal(self, number: int) -> None:
-        """Send a signal."""
+    def hang(self) -> None:
+        """Stop it where it stands (SIGSTOP)."""
         assert self._process is not None
-        self._process.signal(number)
+        self._process.hang()
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        assert self._process is not None
+        self._process.resume()
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -183,13 +188,13 @@ class Installation:
             text = text.replace(f"$NATS_{user.upper()}_PASSWORD", password)
         return text
 
-    def operator(self, pod: str = "operator-0", *, server: str | None = None, lease: bool = True) -> Operator:
+    def operator(self, pod: str = "operator-0", *, server: str | None = None, **more: str) -> Operator:
         """An operator with the environment of the chart's Deployment and its ServiceAccount's token; not started.
 
         Args:
             pod: its name.
             server: where it reaches the API server; None: directly.
-            lease: take part in the election, as the chart wants it.
+            more: further variables, in place of the chart's.
         """
         deployment = _one(self.objects, "Deployment", self.account)
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
@@ -210,8 +215,7 @@ class Installation:
                 file = self._folder / f"{self.namespace}-{user}"
                 file.write_text(self.passwords[user])
                 environment[f"EVENTFED_NATS_{user.upper()}_PASSWORD_FILE"] = str(file)
-        if not lease:
-            del environment["EVENTFED_LEASE"]
+        environment |= more
         command = [sys.executable, *container["command"][1:]]
         log = self._folder / f"{self.namespace}-{pod}.log"
         made = Operator(command, environment, log, address)
