@@ -66,7 +66,7 @@ class TcpProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def silence(self) -> int:
-        """Let every open connection fall silent for good: neither end hears of it. New ones work. Gives their number."""
+        """Let every open connection fall silent for good: neither end hears of it. Returns how many."""
         some = list(self._connections)
         for one in some:
             one.flows.clear()
