@@ -114,7 +114,7 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
     """One pytest process; a crash of it, or its hanging, counts as one failed test.
 
     On real servers with leases of a few seconds, a machine that stands still for a second looks like a fault. So up to
-    `TRIED_AGAIN` failures of the bus and asterisk suites are tried once more, and told apart in the summary.
+    `TRIED_AGAIN` failures of the bus, api and asterisk suites are tried once more, and told apart in the summary.
     """
     long = chosen.full or chosen.third is not None
     command = [sys.executable, "-m", "pytest", f"tests/{name}", "--quiet", *chosen.pytest]

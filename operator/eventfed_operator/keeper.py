@@ -226,8 +226,8 @@ class Keeper:
                 _log.warning("%s/%s: stream %s stays: delete it by hand", self.namespace, self.name, action.name)
             changed = changed or not isinstance(action, WriteStatus | Tell)
         self._refused = {key: str(error) for key, error in refusals.items()}
-        for error in refusals.values():
-            raise error
+        if refusals:
+            raise next(iter(refusals.values()))
         self._streak = self._streak + 1 if changed else 0
         # What was written is looked at at once; but two who write the same object must not keep each other busy.
         return min(after, _GATHER * 2 ** min(self._streak, _STREAK)) if changed else after
