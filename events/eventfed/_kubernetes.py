@@ -26,7 +26,17 @@ _OBJECT_NAME, _OBJECT_NAME_RULE = worded(
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, json_schema_extra=_OBJECT_NAME_RULE), _OBJECT_NAME]
 """The name of an object, as RFC 1123 writes host names."""
 
-LabelValue = Annotated[str, Field(max_length=63)]
+_LABEL = "^([-.a-z0-9]{1,253}/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
+_LABEL_ADVICE = "write the name of a label, such as app or example.net/app"
+_LABEL_NAME, _LABEL_NAME_RULE = worded(_LABEL, _LABEL_ADVICE)
+_LABEL_NAMES_RULE = refused_unless((f"self.all(name, name.matches('{_LABEL}'))", _LABEL_ADVICE))
+_LABEL_VALUE, _LABEL_VALUE_RULE = worded(
+    "^([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$",
+    "write the value of a label: letters, digits, '-', '_' and '.', with a letter or digit at both ends",
+)
+
+LabelName = Annotated[str, Field(min_length=1, max_length=317, json_schema_extra=_LABEL_NAME_RULE), _LABEL_NAME]
+LabelValue = Annotated[str, Field(max_length=63, json_schema_extra=_LABEL_VALUE_RULE), _LABEL_VALUE]
 
 
 def _as_text(value: str | int) -> str:
@@ -54,7 +64,7 @@ class LabelSelectorRequirement(Spec):
         )
     )
 
-    key: Annotated[str, Field(min_length=1, max_length=317, description="Name of the label.")]
+    key: Annotated[LabelName, Field(description="Name of the label.")]
     operator: Annotated[Literal["In", "NotIn", "Exists", "DoesNotExist"], Field(description="What must hold of it.")]
     values: Annotated[tuple[LabelValue, ...] | None, Field(max_length=64, description="Values for In and NotIn.")] = (
         None
@@ -86,7 +96,8 @@ class LabelSelector(Spec):
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
 
     match_labels: Annotated[
-        dict[str, LabelValue] | None, Field(max_length=32, description="Labels with their values.")
+        dict[Annotated[str, _LABEL_NAME], LabelValue] | None,
+        Field(max_length=32, description="Labels with their values.", json_schema_extra=_LABEL_NAMES_RULE),
     ] = None
     match_expressions: Annotated[
         tuple[LabelSelectorRequirement, ...] | None,

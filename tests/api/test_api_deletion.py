@@ -146,6 +146,7 @@ def strict_nats() -> Iterator[NatsServer]:
     asyncio.run(server.close())
 
 
+@pytest.mark.long
 def test_a_stream_that_nats_does_not_let_us_delete_is_left_behind_and_told(
     api: Api, operator: Operator, namespace: str, strict_nats: NatsServer, measure: Callable[..., None]
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cluster_api import Api, eventually, federation
 from eventfed_operator.resources import FINALIZER
-from federations import condition, owned, rounds, settled, stream
+from federations import owned, rounds, says, settled, stream
 from installation import Installation, Operator
 
 TEMPLATE_CHANGES: dict[str, dict[str, Any]] = {
@@ -142,7 +142,7 @@ def test_two_federations_of_one_name_in_two_namespaces_share_nothing(
     for one in (first, second):
         api.create(federation(one))
         settled(api, operator, one)
-        assert condition(api, one, "BusReachable")[:2] == ("True", "Connected")
+        says(api, one, "BusReachable", "True", "Connected")
     tokens = {api.get("Secret", one, "pbx-agent")["data"]["token"] for one in (first, second)}
     addresses = {api.get("Service", one, "pbx-agent")["spec"]["clusterIP"] for one in (first, second)}
     assert len(tokens) == len(addresses) == 2

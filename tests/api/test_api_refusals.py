@@ -40,6 +40,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"members": {"selector": {"matchLabels": {"app": "a" * 64}}}},
         "matchLabels.app: Too long: may not be more than 63 bytes",
     ),
+    "bad label": (
+        {"members": {"selector": {"matchLabels": {"a label": "x"}}}},
+        "write the name of a label, such as app or example.net/app",
+    ),
+    "bad label value": (
+        {"members": {"selector": {"matchLabels": {"app": "two words"}}}},
+        "write the value of a label: letters, digits, '-', '_' and '.'",
+    ),
+    "bad label in an expression": (
+        {"members": {"selector": {"matchExpressions": [{"key": "-app", "operator": "Exists"}]}}},
+        "write the name of a label",
+    ),
     "In without values": (selector(operator="In"), "In and NotIn need values"),
     "Exists with values": (selector(operator="Exists", values=["a"]), "Exists and DoesNotExist must have none"),
     "unknown operator": (

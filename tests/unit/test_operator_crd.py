@@ -196,7 +196,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"members": None}, "'members' is a required property"),
     ({"members": {}}, "'selector' is a required property"),
     ({"members": {"selector": {}}}, "members.selector would select every pod of the namespace: name a label"),
-    ({"members": {"selector": {"matchLabels": {}}}}, "members.selector would select every pod"),
+    ({"members": {"selector": {"matchLabels": {"-a": "two words"}}}}, "write the (name|value) of a label"),
     (
         {"members": {"selector": {"matchExpressions": [{"key": "app", "operator": "In"}]}}},
         "In and NotIn need values, Exists and DoesNotExist must have none",
