@@ -124,6 +124,7 @@ class Keeper:
         self._wake = asyncio.Event()
         self._address_refused = ""
         self._refused: dict[ObjectKey, str] = {}
+        self._since = datetime.now(UTC)
         self._problem = ""
         self._streak = 0
         self.looked_at = asyncio.get_running_loop().time()
@@ -264,6 +265,7 @@ class Keeper:
             else Bus(problem=problem or link.problem or "not connected yet"),
             address_refused=self._address_refused,
             refused=dict(self._refused),
+            since=self._since,
         )
 
     async def _rivals(self, resource: Resource) -> list[Rival]:

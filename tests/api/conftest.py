@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ from installation import CHART, Installation, Operator
 
 HERE = Path(__file__).resolve().parent
 BUILDER = HERE.parent / "kind" / "build-tools.sh"
-PROGRAMS = HERE.parent / "kind" / "bin"
+PROGRAMS = Path(os.environ.get("EVENTFED_CACHE") or Path.home() / ".cache" / "eventfed") / "kind" / "bin"
+"""Where `tests/kind/cache.sh` keeps them."""
 WANTED = {"k8s": ("kube-apiserver", "kube-controller-manager", "kubectl"), "etcd": ("etcd",), "helm": ("helm",)}
 UNAVAILABLE = pytest.StashKey[str]()
 NUMBERS = count(1)
@@ -37,7 +39,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not missing:
         return
     if shutil.which("go") is None:
-        reason = f"there is no {', '.join(sorted(missing))} in tests/kind/bin, and no Go to build it"
+        reason = f"programs of {', '.join(sorted(missing))} are missing, and there is no Go to build them"
     else:
         reporter = session.config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:

@@ -224,7 +224,7 @@ def test_an_operator_that_starts_later_finishes_the_deletion(
     operator.terminate()
     try:
         api.delete("EventFederation", namespace, "pbx")
-        time.sleep(0.5)
+        time.sleep(WITHDRAWAL + 1)  # what was to be waited for has passed before it begins
         assert not gone(api, namespace)
     finally:
         begin = time.monotonic()
