@@ -1,39 +1,53 @@
 """The few types of Kubernetes' own API that stand in an EventFederation."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from .spec import Spec, refused_unless
+from .spec import Spec, refused_unless, worded
 
 __all__ = ["LabelSelector", "LabelSelectorRequirement", "ObjectName", "Quantity", "Resources", "Toleration"]
 
-# k8s.io/apimachinery/pkg/api/resource: the pattern that its own generator writes for a quantity.
-_QUANTITY = (
-    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+# k8s.io/apimachinery/pkg/api/resource: the pattern that its own generator writes for a quantity, but for the sign.
+_QUANTITY, _QUANTITY_RULE = worded(
+    "^(([0-9]+([.][0-9]*)?)|([.][0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$",
+    "write an amount such as 100m, 128Mi or 1",
+    or_integer=True,
 )
 _VALUES_OF_OPERATOR = "selector: In and NotIn need values, Exists and DoesNotExist must have none"
 _VALUE_OF_TOLERATION = "tolerations: with operator: Exists remove value; with Equal give a key"
 
-ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", min_length=1, max_length=253)]
+_OBJECT_NAME, _OBJECT_NAME_RULE = worded(
+    "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
+    "write the name of an object: a-z, 0-9, '-' and '.', with a letter or digit at both ends",
+)
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, json_schema_extra=_OBJECT_NAME_RULE), _OBJECT_NAME]
 """The name of an object, as RFC 1123 writes host names."""
 
-LabelValue = Annotated[str, Field(max_length=63)]
+_LABEL = "^([-.a-z0-9]{1,253}/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
+_LABEL_ADVICE = "write the name of a label, such as app or example.net/app"
+_LABEL_NAME, _LABEL_NAME_RULE = worded(_LABEL, _LABEL_ADVICE)
+_LABEL_NAMES_RULE = refused_unless((f"self.all(name, name.matches('{_LABEL}'))", _LABEL_ADVICE))
+_LABEL_VALUE, _LABEL_VALUE_RULE = worded(
+    "^([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$",
+    "write the value of a label: letters, digits, '-', '_' and '.', with a letter or digit at both ends",
+)
+
+LabelName = Annotated[str, Field(min_length=1, max_length=317, json_schema_extra=_LABEL_NAME_RULE), _LABEL_NAME]
+LabelValue = Annotated[str, Field(max_length=63, json_schema_extra=_LABEL_VALUE_RULE), _LABEL_VALUE]
 
 
-def _check_quantity(value: str | int) -> str:
-    text = str(value)
-    if not re.fullmatch(_QUANTITY, text):
-        raise ValueError(f"{text!r:.60} is no quantity: write 100m, 128Mi or 1")
-    return text
+def _as_text(value: str | int) -> str:
+    return str(value)
 
 
 Quantity = Annotated[
     str | int,
-    AfterValidator(_check_quantity),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _QUANTITY}),
+    AfterValidator(_as_text),
+    _QUANTITY,
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 32, **_QUANTITY_RULE}),
 ]
 """An amount of a resource: ``100m`` of a core, ``128Mi`` of memory."""
 
@@ -50,7 +64,7 @@ class LabelSelectorRequirement(Spec):
         )
     )
 
-    key: Annotated[str, Field(min_length=1, max_length=317, description="Name of the label.")]
+    key: Annotated[LabelName, Field(description="Name of the label.")]
     operator: Annotated[Literal["In", "NotIn", "Exists", "DoesNotExist"], Field(description="What must hold of it.")]
     values: Annotated[tuple[LabelValue, ...] | None, Field(max_length=64, description="Values for In and NotIn.")] = (
         None
@@ -82,7 +96,8 @@ class LabelSelector(Spec):
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
 
     match_labels: Annotated[
-        dict[str, LabelValue] | None, Field(max_length=32, description="Labels with their values.")
+        dict[Annotated[str, _LABEL_NAME], LabelValue] | None,
+        Field(max_length=32, description="Labels with their values.", json_schema_extra=_LABEL_NAMES_RULE),
     ] = None
     match_expressions: Annotated[
         tuple[LabelSelectorRequirement, ...] | None,

@@ -1,14 +1,14 @@
 """The part of an EventFederation that says which NATS carries it."""
 
 import enum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from ._kubernetes import ObjectName
-from .spec import Spec, refused_unless
+from .spec import Spec, refused_unless, worded
 
-__all__ = ["CredentialsSpec", "NatsSpec", "SecretKey", "StreamSpec", "StreamStorage", "TlsSpec", "token_field"]
+__all__ = ["CredentialsSpec", "NatsSpec", "SecretKey", "StreamSpec", "StreamStorage", "SubjectToken", "TlsSpec"]
 
 _ONE_WAY_IN = "credentials: use exactly one of user (with password), token, credentialsFile and nkeySeed"
 _USER_WITH_PASSWORD = "credentials: user and password belong together: give both, or neither"
@@ -19,13 +19,19 @@ _FOREIGN_SERVERS = (
 _SAME_STORAGE = "nats.stream.storage cannot be changed: delete the EventFederation and create it anew"
 
 
-def token_field(what: str) -> Any:
-    """One token of a subject."""
-    return Field(
-        pattern=r"^[A-Za-z0-9_-]{1,128}$",
-        max_length=128,
-        description=what,
-    )
+_TOKEN, _TOKEN_RULE = worded(
+    "^[A-Za-z0-9_-]{1,128}$", "use 1 to 128 letters, digits, '_' and '-': it is one token of a NATS subject"
+)
+
+SubjectToken = Annotated[str, Field(max_length=128, json_schema_extra=_TOKEN_RULE), _TOKEN]
+"""One token of a subject."""
+
+# Printable ASCII but for / and @.
+_SERVER, _SERVER_RULE = worded(
+    "^(nats|tls|ws|wss)://[!-&(-.0-?A-~]+$",
+    "write nats://HOST:PORT or tls://HOST:PORT; what proves who you are goes into nats.credentials",
+)
+_KEY, _KEY_RULE = worded("^[-._a-zA-Z0-9]+$", "write a key of the Secret: letters, digits, '-', '_' and '.'")
 
 
 class StreamStorage(enum.StrEnum):
@@ -38,7 +44,7 @@ class SecretKey(Spec):
 
     name: Annotated[ObjectName, Field(description="Name of the Secret.")]
     key: Annotated[
-        str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253, description="Key in the Secret.")
+        str, Field(min_length=1, max_length=253, description="Key in the Secret.", json_schema_extra=_KEY_RULE), _KEY
     ]
 
 
@@ -133,10 +139,11 @@ class NatsSpec(Spec):
             Annotated[
                 str,
                 Field(
-                    pattern=r"^(nats|tls|ws|wss)://[^/\s@]+$",
                     max_length=256,
                     description="nats://HOST:4222 or tls://HOST:4222, without user or password.",
+                    json_schema_extra=_SERVER_RULE,
                 ),
+                _SERVER,
             ],
             ...,
         ]
@@ -158,7 +165,7 @@ class NatsSpec(Spec):
     ] = None
     tls: Annotated[TlsSpec | None, Field(description="Authorities, and a certificate of the agents' own.")] = None
     subject_prefix: Annotated[
-        str, token_field("First token of all subjects and, in capitals, of the stream's name.")
+        SubjectToken, Field(description="First token of all subjects and, in capitals, of the stream's name.")
     ] = "eventfed"
     stream: Annotated[StreamSpec, Field(description="The stream that keeps the last value of each state.")] = (
         StreamSpec()

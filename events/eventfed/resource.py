@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from ._kubernetes import LabelSelector, ObjectName, Resources, Toleration
-from ._nats_spec import CredentialsSpec, NatsSpec, SecretKey, StreamSpec, StreamStorage, TlsSpec, token_field
+from ._nats_spec import CredentialsSpec, NatsSpec, SecretKey, StreamSpec, StreamStorage, SubjectToken, TlsSpec
 from .spec import DepartureSpec, EventSpec, Spec, check_events, refused_unless
 
 __all__ = [
@@ -233,15 +233,16 @@ class EventFederationSpec(Spec):
         AfterValidator(check_events),
     ]
     federation: Annotated[
-        str | None,
-        token_field(
-            "Name of the federation on NATS. Absent: <namespace>_<name>. On the chart's NATS, another beginning than "
-            "<namespace>_ needs the permission of who runs the operator (allowFederations). It cannot be changed."
+        SubjectToken | None,
+        Field(
+            description="Name of the federation on NATS. Absent: <namespace>_<name>. On the chart's NATS, another "
+            "beginning than <namespace>_ needs the permission of who runs the operator (allowFederations). It cannot "
+            "be changed."
         ),
     ] = None
     site: Annotated[
-        str,
-        token_field("Name of this cluster in a federation that spans several. It cannot be changed."),
+        SubjectToken,
+        Field(description="Name of this cluster in a federation that spans several. It cannot be changed."),
     ] = "local"
     nats: Annotated[NatsSpec, Field(description="The NATS that carries the states.")] = NatsSpec()
     method: Annotated[Method, Field(description="How events travel between agents: jetstream keeps last values.")] = (

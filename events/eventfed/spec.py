@@ -25,6 +25,7 @@ __all__ = [
     "VoicemailStorage",
     "check_events",
     "refused_unless",
+    "worded",
 ]
 
 DEFAULT_EXPORT = r"^(PJSIP|SIP|IAX2|DAHDI|Custom|Confbridge|Agent)[:/]"
@@ -50,6 +51,28 @@ def refused_unless(*rules: tuple[str, str]) -> dict[str, Any]:
     For ``json_schema_extra``; the message is what ``kubectl apply`` answers when the expression is false.
     """
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+def worded(pattern: str, message: str, *, or_integer: bool = False) -> tuple[AfterValidator, dict[str, Any]]:
+    """A pattern whose refusal says what to write: a validator, and the same as a rule for the API server.
+
+    A ``pattern`` of the schema would be answered with the pattern itself.
+
+    Args:
+        pattern: anchored at both ends, without backslashes and quotes: Python and CEL read it alike.
+        or_integer: the field may also be an integer.
+    """
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        # `$` would let a line's end pass.
+        if not compiled.fullmatch(text):
+            # Without the text: it may be a URL with a password in it.
+            raise ValueError(message)
+        return text
+
+    rule = f"self.matches('{pattern}')"
+    return AfterValidator(check), refused_unless((f"type(self) == int || {rule}" if or_integer else rule, message))
 
 
 def _undefaulted(schema: dict[str, Any]) -> None:

@@ -6,12 +6,14 @@ from ._ami import AmiClient, AmiEvents, AmiMessage, AmiParser
 from ._cluster import Cluster, Document
 from ._cluster_pbx import ClusterPbx, example, federation, install_chart
 from ._configuration import AsteriskConfiguration, pod_configuration_files
+from ._control_plane import ControlPlane
 from ._errors import (
     AmiConnectionLost,
     AmiError,
     AmiProtocolError,
     AsteriskUnavailable,
     ClusterUnavailable,
+    ControlPlaneUnavailable,
     LabError,
     NatsUnavailable,
 )
@@ -49,6 +51,8 @@ __all__ = [
     "Cluster",
     "ClusterPbx",
     "ClusterUnavailable",
+    "ControlPlane",
+    "ControlPlaneUnavailable",
     "Document",
     "Federated",
     "FederatedServer",

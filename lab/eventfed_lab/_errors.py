@@ -8,6 +8,7 @@ __all__ = [
     "AmiProtocolError",
     "AsteriskUnavailable",
     "ClusterUnavailable",
+    "ControlPlaneUnavailable",
     "LabError",
     "NatsUnavailable",
 ]
@@ -27,6 +28,10 @@ class NatsUnavailable(LabError):
 
 class ClusterUnavailable(LabError):
     """No kind cluster can be had on this machine; the text is the plain reason."""
+
+
+class ControlPlaneUnavailable(LabError):
+    """No Kubernetes control plane can be had on this machine; the text is the plain reason."""
 
 
 class AmiError(LabError):

@@ -64,9 +64,14 @@ class EnsureStream:
 
 @dataclass(frozen=True, slots=True)
 class DeleteStream:
-    """Delete the stream with all states."""
+    """Delete the stream with all states.
+
+    Args:
+        last_try: it has been tried for long enough; if NATS refuses once more, the stream stays.
+    """
 
     name: str
+    last_try: bool = False
 
 
 @dataclass(frozen=True, slots=True)

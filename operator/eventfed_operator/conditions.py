@@ -118,9 +118,8 @@ def _bus_reachable(case: Circumstances) -> Verdict:
         return Verdict("False", "SecretMissing", f"Missing: {_names(case.missing_secrets)}")
     problem = bus.problem or "no answer"
     if not bus.connected:
-        refused = any(word in problem.lower() for word in ("authorization", "authentication", "permission"))
-        if refused:
-            return Verdict("False", "CredentialsRefused", f"NATS refused the operator: {problem}")
+        if any(word in problem.lower() for word in ("credentials", "authorization", "authentication", "permission")):
+            return Verdict("False", "CredentialsRefused", f"The operator cannot log in: {problem}")
         return Verdict("False", "BusUnreachable", f"NATS: {problem}. Members keep what they have")
     if bus.stream is None:
         return Verdict("False", "StreamMissing", f"There is no stream {resource.subjects.stream}: {problem}")
@@ -141,6 +140,11 @@ def _agents_ready(case: Circumstances) -> Verdict:
     if case.foreign:
         taken = _names([f"{key.kind} {key.name}" for key in case.foreign])
         return Verdict("False", "NameTaken", f"Not of this EventFederation: {taken}. Delete it, or choose another name")
+    if case.observed.refused:
+        told = "; ".join(
+            f"{key.kind} {key.name}: {said}" for key, said in sorted(case.observed.refused.items(), key=str)
+        )
+        return Verdict("False", "ObjectRefused", f"Kubernetes refuses {told}")
     daemon_set = case.observed.objects.get(ObjectKey("DaemonSet", case.resource.agent_name))
     if daemon_set is None:
         return Verdict("False", "AgentsMissing", "There is no DaemonSet of agents yet")

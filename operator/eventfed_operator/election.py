@@ -104,7 +104,9 @@ class Election:
         while True:
             await asyncio.sleep(settings.renewal)
             try:
-                async with asyncio.timeout(max(0.1, limit - (time.monotonic() - renewed))):
+                # One request that gets no answer must not use up all the time that there is.
+                left = limit - (time.monotonic() - renewed)
+                async with asyncio.timeout(max(0.1, min(left, settings.renewal))):
                     held = await self._take()
             except TimeoutError:
                 held = False

@@ -14,12 +14,12 @@ from eventfed import Credentials, EventfedError, Subjects
 from eventfed.report import token_mark
 from eventfed.resource import KIND
 
-from .actions import LookAgain, Tell, WriteStatus
+from .actions import Apply, DeleteStream, LookAgain, Tell, WriteStatus
 from .agent_configuration import referenced_secrets
 from .bus_access import AccessFiles, BusAccess, BusAccessError, bus_access
 from .carrying_out import Carrier
 from .federation_bus import FederationBus
-from .kubernetes_api import AddressTaken, Document, KubernetesApi
+from .kubernetes_api import AddressTaken, ApiError, Document, KubernetesApi
 from .observed import Bus, ObjectKey, Observed, Rival, read_agent, read_pod, read_rival
 from .pod_watch import PodWatch
 from .reconcile import reconcile
@@ -34,6 +34,7 @@ _GATHER = 0.2
 _FIRST_PAUSE = 1.0
 _PAUSE_LIMIT = 60.0
 _STREAK = 8
+_REFUSALS = frozenset({400, 403, 422})
 _OBJECTS = ("ServiceAccount", "NetworkPolicy", "Secret", "Service", "DaemonSet")
 
 
@@ -122,6 +123,8 @@ class Keeper:
         self._counters = counters
         self._wake = asyncio.Event()
         self._address_refused = ""
+        self._refused: dict[ObjectKey, str] = {}
+        self._since = datetime.now(UTC)
         self._problem = ""
         self._streak = 0
         self.looked_at = asyncio.get_running_loop().time()
@@ -199,7 +202,7 @@ class Keeper:
             return self._resync
         actions = reconcile(resource, self._settings, observed)
         carrier = Carrier(self._api, link.bus, manifest)
-        after, changed = self._resync, False
+        after, changed, refusals = self._resync, False, dict[ObjectKey, ApiError]()
         self._counters.rounds += 1
         for action in actions:
             if isinstance(action, LookAgain):
@@ -212,7 +215,20 @@ class Keeper:
             except AddressTaken as error:
                 _log.warning("%s/%s: %s", self.namespace, self.name, error)
                 self._address_refused = error.address
+            except ApiError as error:
+                # One object that a quota or an admission policy keeps out must not keep the others out, nor the status.
+                if not (isinstance(action, Apply) and _is_refusal(error)):
+                    raise
+                refusals[action.key] = error
+            except EventfedError as error:
+                if not (isinstance(action, DeleteStream) and action.last_try):
+                    raise
+                self._failed(error)
+                _log.warning("%s/%s: stream %s stays: delete it by hand", self.namespace, self.name, action.name)
             changed = changed or not isinstance(action, WriteStatus | Tell)
+        self._refused = {key: str(error) for key, error in refusals.items()}
+        if refusals:
+            raise next(iter(refusals.values()))
         self._streak = self._streak + 1 if changed else 0
         # What was written is looked at at once; but two who write the same object must not keep each other busy.
         return min(after, _GATHER * 2 ** min(self._streak, _STREAK)) if changed else after
@@ -248,6 +264,8 @@ class Keeper:
             if link.bus
             else Bus(problem=problem or link.problem or "not connected yet"),
             address_refused=self._address_refused,
+            refused=dict(self._refused),
+            since=self._since,
         )
 
     async def _rivals(self, resource: Resource) -> list[Rival]:
@@ -291,6 +309,11 @@ class Keeper:
             await asyncio.sleep(_GATHER)
         except TimeoutError:
             pass
+
+
+def _is_refusal(error: ApiError) -> bool:
+    """Whether the API server does not want what we wrote; it may want it another time."""
+    return error.status in _REFUSALS
 
 
 def _mark(secret: Document | None) -> str:

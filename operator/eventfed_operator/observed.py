@@ -161,6 +161,8 @@ class Observed:
         rivals: the other EventFederations of the namespace.
         bus: NATS.
         address_refused: a clusterIP that the API server did not give to the Service, because another one has it.
+        refused: what the API server said to objects that it did not take when they were written last.
+        since: since when this process looks after the EventFederation; None: for ever.
     """
 
     now: datetime
@@ -172,6 +174,8 @@ class Observed:
     rivals: tuple[Rival, ...] = ()
     bus: Bus = field(default_factory=Bus)
     address_refused: str = ""
+    refused: Mapping[ObjectKey, str] = field(default_factory=dict)
+    since: datetime | None = None
 
 
 def read_pod(manifest: Mapping[str, Any]) -> Pod:

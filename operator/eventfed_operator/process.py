@@ -67,7 +67,7 @@ async def run_operator(configuration: OperatorConfiguration) -> None:
             loop.add_signal_handler(number, stop.set)
 
     take_signals()
-    async with open_kubernetes() as api:
+    async with open_kubernetes() as api, open_kubernetes(pooled=False) as lease_api:
         supervisor = Supervisor(
             api,
             settings=configuration.settings,
@@ -82,7 +82,7 @@ async def run_operator(configuration: OperatorConfiguration) -> None:
                 health.leading = True
                 await _act(supervisor, configuration, stop, take_signals)
                 return
-            election = Election(api, configuration.election, health)
+            election = Election(lease_api, configuration.election, health)
             if await _unless(stop, election.win()):
                 async with asyncio.TaskGroup() as group:
                     keeping = group.create_task(election.keep())

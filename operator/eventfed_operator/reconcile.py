@@ -186,7 +186,8 @@ def _withdraw(case: Circumstances) -> Iterator[Action]:
     resource, observed = case.resource, case.observed
     if FINALIZER not in resource.finalizers or resource.deleted is None:
         return
-    waited = (observed.now - resource.deleted).total_seconds()
+    # Of one that was deleted while no operator ran, the withdrawal begins now.
+    waited = (observed.now - max(resource.deleted, observed.since or resource.deleted)).total_seconds()
     concerns_us = case.obstacle is None and (observed.bus.stream is None or _owns_stream(case))
     if concerns_us and waited < case.settings.withdrawal:
         yield from _rosters(case, {agent.node: Roster(agent.node) for agent in observed.agents if agent.node})
@@ -195,5 +196,5 @@ def _withdraw(case: Circumstances) -> Iterator[Action]:
             yield LookAgain(_WITHDRAWAL_LOOK)
             return
     if resource.spec.deletion_policy is DeletionPolicy.DELETE and observed.bus.connected and _owns_stream(case):
-        yield DeleteStream(resource.subjects.stream)
+        yield DeleteStream(resource.subjects.stream, last_try=waited >= case.settings.withdrawal)
     yield RemoveFinalizer()

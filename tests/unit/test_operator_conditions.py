@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eventfed._connection import explain
 from eventfed.resource_status import MAX_NOTED_MEMBERS, ConditionType, EventFederationStatus
 from eventfed_operator.observed import Agent, Bus, MemberState, ObjectKey, Rival, Stream
 from eventfed_operator.resources import Settings
@@ -113,7 +114,7 @@ def bus_away(world: Any) -> None:
 
 
 def refused(world: Any) -> None:
-    world.bus = Bus(connected=False, problem="nats: 'Authorization Violation'")
+    world.bus = Bus(connected=False, problem=explain(Exception("nats: 'Authorization Violation'")))
 
 
 def stolen(world: Any) -> None:
@@ -158,7 +159,7 @@ TROUBLES: list[tuple[Any, str, str, str, str]] = [
     (not_looked_at, "AgentsReady", "Unknown", "AgentsStarting", "has not looked at the DaemonSet"),
     (taken, "AgentsReady", "False", "NameTaken", "Service pbx-agent. Delete it, or choose another name"),
     (bus_away, "BusReachable", "False", "BusUnreachable", "connection refused. Members keep what they have"),
-    (refused, "BusReachable", "False", "CredentialsRefused", "NATS refused the operator"),
+    (refused, "BusReachable", "False", "CredentialsRefused", "cannot log in: NATS refuses our credentials"),
     (stolen, "BusReachable", "False", "StreamOwnedByAnother", "belongs to EventFederation other/pbx"),
     (trouble, "BusReachable", "False", "BusTrouble", "insufficient resources"),
     (no_right, "BusReachable", "False", "FederationNotAllowed", "add it to allowFederations"),

@@ -10,6 +10,7 @@ from eventfed import EID, Lease
 from eventfed.roster import Roster
 from eventfed_operator.actions import Apply, DeleteStream, LookAgain, PublishRoster, RemoveFinalizer
 from eventfed_operator.observed import Bus, Stream
+from eventfed_operator.reconcile import reconcile
 
 LEASE = Lease(EID.parse("02:00:00:00:00:0a"), uid="uid-0", name="asterisk-0", agent="a", instance="i", epoch=1)
 
@@ -65,6 +66,24 @@ def test_a_deletion_never_waits_longer_than_half_a_minute(world: Any, bus: Bus) 
     assert world.step() == (LookAgain(1.0),)
     world.now += timedelta(seconds=1)
     assert world.step() == (RemoveFinalizer(),)
+
+
+def test_a_stream_that_nats_does_not_delete_is_tried_no_longer_than_half_a_minute(world: Any) -> None:
+    delete(world)
+    assert DeleteStream("EVENTFED_voice_pbx_local", last_try=False) in world.actions()
+    world.now += timedelta(seconds=30)
+    assert DeleteStream("EVENTFED_voice_pbx_local", last_try=True) in world.actions()
+
+
+def test_a_deletion_that_no_operator_saw_is_not_let_go_before_nats_is_asked(world: Any) -> None:
+    delete(world)
+    world.now += timedelta(minutes=5)
+    bus, world.bus = world.bus, Bus(problem="not connected yet")
+    fresh = replace(world.observed, since=world.now)
+    assert reconcile(world.resource, world.settings, fresh) == (LookAgain(1.0),)
+    world.bus = bus
+    late = replace(world.observed, since=world.now)
+    assert DeleteStream("EVENTFED_voice_pbx_local") in reconcile(world.resource, world.settings, late)
 
 
 def test_a_deletion_waits_for_nobody_if_there_are_no_agents(world: Any) -> None:

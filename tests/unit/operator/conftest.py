@@ -31,13 +31,17 @@ def selected(manifest: Document, selector: str) -> bool:
 
 
 class MemoryApi:
-    """See `KubernetesApi`. `fail` makes every request fail, `taken` are clusterIPs that no Service gets."""
+    """See `KubernetesApi`.
+
+    `fail` makes every request fail, `refuse` what is applied, by kind; `taken` are clusterIPs that no Service gets.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[Key, dict[str, Any]] = {}
         self.versions = itertools.count(100)
         self.uids = itertools.count(1)
         self.fail: ApiError | None = None
+        self.refuse: dict[str, ApiError] = {}
         self.deaf = False
         self.taken: set[str] = set()
         self.requests: list[tuple[str, str, str]] = []
@@ -115,6 +119,8 @@ class MemoryApi:
     async def apply(self, manifest: Document, *, subresource: str | None = None) -> Document:
         metadata, kind = manifest["metadata"], manifest["kind"]
         self._ask(f"apply {subresource}" if subresource else "apply", kind, metadata["name"])
+        if kind in self.refuse:
+            raise self.refuse[kind]
         before = self.objects.get((kind, metadata["namespace"], metadata["name"]))
         if subresource == "status":
             if before is None:

@@ -136,6 +136,21 @@ async def test_a_spec_that_cannot_be_read_is_told_and_its_deletion_does_not_hang
         await until(lambda: (KIND, "voice", "pbx") not in api.objects)
 
 
+async def test_an_object_that_is_refused_is_told_and_keeps_no_other_out(
+    api: Any, bus: Any, until: Any, supervised: Any
+) -> None:
+    async with supervised(resync=0.1):
+        api.refuse = {"Service": ApiError(403, "exceeded quota: services")}
+        api.federation()
+        await until(lambda: api.condition("AgentsReady").get("reason") == "ObjectRefused")
+        assert "Service pbx-agent: " in api.condition("AgentsReady")["message"]
+        assert "exceeded quota" in api.condition("AgentsReady")["message"]
+        assert ("DaemonSet", "voice", "pbx-agent") in api.objects
+        api.refuse = {}
+        await until(lambda: api.condition("AgentsReady").get("reason") == "AgentsStarting")
+        assert ("Secret", "voice", "pbx-asterisk") in api.objects
+
+
 async def test_an_outage_of_the_api_server_is_waited_out(api: Any, bus: Any, until: Any, supervised: Any) -> None:
     async with supervised(resync=0.1) as supervisor:
         await all_well(api, bus, until)
