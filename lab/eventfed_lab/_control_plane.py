@@ -57,6 +57,8 @@ class ControlPlane:
         self.port = self._allotment.ports[0]
         self.token = secrets.token_hex(16)
         """Of a user who may do everything."""
+        self.starts: list[tuple[float, float]] = []
+        """From when to when, in seconds since 1970, the API server was starting: it does not know all roles then."""
         self._etcd: ChildProcess | None = None
         self._api: ChildProcess | None = None
         self._controllers: ChildProcess | None = None
@@ -122,7 +124,7 @@ class ControlPlane:
         Raises:
             LabError: it was not after `within` seconds; with the end of its log.
         """
-        folder = self.folder
+        folder, began = self.folder, time.time()
         self._api = self._run(
             "kube-apiserver",
             *(f"--etcd-servers=http://127.0.0.1:{self._allotment.ports[1]}", f"--cert-dir={folder / 'certs'}"),
@@ -141,6 +143,7 @@ class ControlPlane:
                 told = "\n".join((folder / f"{name}.log").read_text()[-2000:] for name in ("etcd", "kube-apiserver"))
                 raise LabError(f"the API server did not start:\n{told}")
             time.sleep(0.05)
+        self.starts.append((began, time.time()))
 
     def kill_api_server(self) -> None:
         """SIGKILL; etcd keeps what it has."""
