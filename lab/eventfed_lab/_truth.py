@@ -10,7 +10,7 @@ from typing import Self
 
 from eventfed import DeviceState, aggregate_device_state
 
-from ._errors import LabError
+from ._errors import AmiConnectionLost, LabError
 from ._reachable import ReachableAsterisk
 from ._server import MailboxCounts
 
@@ -39,7 +39,8 @@ class Truth:
     like a sum with the others'.
 
     The truth of a device is what its owner keeps in its own database (astdb), that of a mailbox is what lies in the
-    spools of all: neither knows of eventfed.
+    spools of all: neither knows of eventfed. A pod that is made anew has neither: its devices are then no more, so
+    nobody may show them, and its messages are put back before all is compared.
 
     Args:
         devices: how many each server has.
@@ -60,15 +61,12 @@ class Truth:
         self._devices = devices
         self._mailboxes = list(mailboxes)
         self._pause = pause
+        self._named: set[str] = set()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        for server in self.servers:
-            for mailbox in self._mailboxes:
-                if server.spool.counts(mailbox).old < self._least(server):
-                    self._empty(server, mailbox)
-                    await server.refresh_voicemail(mailbox)
+        await self._fill()
         self._tasks = [asyncio.create_task(self._change(server)) for server in self.servers]
         return self
 
@@ -87,6 +85,7 @@ class Truth:
         """
         self._stop.set()
         await asyncio.gather(*self._tasks)
+        await self._fill()
         deadline = time.monotonic() + within
         since: float | None = None
         while True:
@@ -120,8 +119,8 @@ class Truth:
         return wrong
 
     async def truth(self) -> tuple[Mapping[str, DeviceState], Mapping[str, MailboxCounts]]:
-        """Device → aggregate over its owners; mailbox → sum over the spools."""
-        said: dict[str, list[DeviceState]] = {}
+        """Device → aggregate over its owners, UNKNOWN if nobody has it any longer; mailbox → sum over the spools."""
+        said: dict[str, list[DeviceState]] = {device: [] for device in self._named}
         for server in self.servers:
             for line in (await server.cli("database show CustomDevstate")).splitlines():
                 if found := re.match(r"/CustomDevstate/(truth-\S+)\s*: (\S+)", line):
@@ -130,7 +129,10 @@ class Truth:
         for mailbox in self._mailboxes:
             counts = [server.spool.counts(mailbox) for server in self.servers]
             mailboxes[mailbox] = MailboxCounts(sum(one.new for one in counts), sum(one.old for one in counts))
-        return {device: aggregate_device_state(states) for device, states in said.items()}, mailboxes
+        return {
+            device: aggregate_device_state(states) if states else DeviceState.UNKNOWN
+            for device, states in said.items()
+        }, mailboxes
 
     async def _change(self, server: ReachableAsterisk) -> None:
         while not self._stop.is_set():
@@ -139,12 +141,15 @@ class Truth:
                 await self._change_once(server)
                 self.changes += 1
             except LabError:
-                # It is being stopped, or starts. Whatever was not said will be at its start.
+                # It is being stopped, or starts, or its pod is another one. What was not said will be at its start.
                 await asyncio.sleep(0.1)
 
     async def _change_once(self, server: ReachableAsterisk) -> None:
-        ami = server.ami  # raises before anything is touched: what goes into a booting server's spool may go unnoticed
-        if random.random() < 0.02:
+        # Before anything is touched: what goes into the spool of a server that boots, or has ended, may go unnoticed.
+        ami = server.ami
+        if not ami.connected:
+            raise AmiConnectionLost(f"{server.name} has no AMI connection")
+        if self._mailboxes and random.random() < 0.02:
             mailbox = random.choice(self._mailboxes)
             counts = server.spool.counts(mailbox)
             # Each is a real change: a server that repeats its counts after injections is taken for one that polls.
@@ -158,7 +163,16 @@ class Truth:
             return
         number = random.randrange(self._devices + 1)
         device = f"Custom:truth-{server.name}-{number}" if number < self._devices else _SHARED
+        self._named.add(device)
         await ami.set_variable(f"DEVICE_STATE({device})", random.choice(_STATES).name)
+
+    async def _fill(self) -> None:
+        """Give each server the old messages that it never goes below."""
+        for server in self.servers:
+            for mailbox in self._mailboxes:
+                if server.spool.counts(mailbox).old < self._least(server):
+                    self._empty(server, mailbox)
+                    await server.refresh_voicemail(mailbox)
 
     def _least(self, server: ReachableAsterisk) -> int:
         """How many old messages the server never goes below."""
