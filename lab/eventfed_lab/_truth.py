@@ -130,8 +130,7 @@ class Truth:
             counts = [server.spool.counts(mailbox) for server in self.servers]
             mailboxes[mailbox] = MailboxCounts(sum(one.new for one in counts), sum(one.old for one in counts))
         return {
-            device: aggregate_device_state(states) if states else DeviceState.UNKNOWN
-            for device, states in said.items()
+            device: aggregate_device_state(states) if states else DeviceState.UNKNOWN for device, states in said.items()
         }, mailboxes
 
     async def _change(self, server: ReachableAsterisk) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import secrets
 import time
 from collections import defaultdict
@@ -10,32 +9,34 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from eventfed import EID, Credentials, DeviceState, Federation, FederationSettings
+from eventfed import Credentials, DeviceState, Federation, FederationSettings
 from eventfed_lab import AmiEvents, AsteriskPod, Cluster, ClusterPbx, Truth
 from kind_ground import CHECKOUT
 
 __all__ = [
-    "GRACE",
     "NATS",
     "OPERATOR",
+    "PLACE",
     "Histories",
     "agents",
     "agents_replaced",
+    "change_something",
     "crossings",
     "federation_of",
     "histories",
     "on_bus",
     "ready_uids",
-    "rolled_out",
+    "set_log_level",
+    "signal_container",
+    "taken_note_of",
     "truth_after",
     "uids",
 ]
 
-GRACE = 5.0
-"""Of the federations of these tests, in seconds; leases and keep-alives are production's."""
+PLACE = "eventfed"
+"""The namespace of the chart."""
 OPERATOR = "app.kubernetes.io/name=eventfed-operator"
 NATS = "app.kubernetes.io/name=eventfed-nats"
-_PLACE = "eventfed"
 _READERS = FederationSettings(create_stream=False, deputy=False)
 
 Fault = Callable[[ClusterPbx], Awaitable[float | None]]
@@ -44,8 +45,7 @@ Fault = Callable[[ClusterPbx], Awaitable[float | None]]
 
 @asynccontextmanager
 async def federation_of(chart: Cluster, replicas: int = 3, **spec: Any) -> AsyncIterator[ClusterPbx]:
-    """Real servers as pods on both workers, in a namespace of their own."""
-    spec = {"departure": {"gracePeriod": GRACE}, **spec}
+    """Real servers as pods on both workers, in a namespace of their own, with production's times unless told else."""
     pbx = ClusterPbx(chart, CHECKOUT, f"faults-{secrets.token_hex(3)}", replicas=replicas, spec=spec)
     try:
         yield await pbx.__aenter__()
@@ -105,7 +105,7 @@ def histories(pods: Iterable[AsteriskPod]) -> Iterator[Histories]:
         yield Histories({pod.name: stack.enter_context(pod.ami.events("DeviceStateChange")) for pod in pods})
 
 
-async def crossings(pbx: ClusterPbx, count: int, *, pause: float = 0.0) -> list[float]:
+async def crossings(pods: Sequence[AsteriskPod], count: int, *, pause: float = 0.0) -> list[float]:
     """Seconds from the moment the first server knows a new state until the last one does, `count` times.
 
     Raises:
@@ -114,9 +114,9 @@ async def crossings(pbx: ClusterPbx, count: int, *, pause: float = 0.0) -> list[
     times = []
     for number in range(count):
         state = DeviceState.BUSY if number % 2 == 0 else DeviceState.NOT_INUSE
-        waits = [asyncio.create_task(pod.wait_device("Custom:lamp1", state)) for pod in pbx.pods]
+        waits = [asyncio.create_task(pod.wait_device("Custom:lamp1", state)) for pod in pods]
         await asyncio.sleep(0.2)
-        await pbx.pods[0].set_device("Custom:lamp1", state)
+        await pods[0].set_device("Custom:lamp1", state)
         known, *seen = [await one for one in waits]
         times.append(max(0.0, max(seen) - known))
         await asyncio.sleep(pause)
@@ -129,8 +129,8 @@ async def crossings(pbx: ClusterPbx, count: int, *, pause: float = 0.0) -> list[
 @asynccontextmanager
 async def on_bus(pbx: ClusterPbx) -> AsyncIterator[Federation]:
     """A reader of the federation's states and leases, on the chart's NATS as it runs now."""
-    (pod,) = await pbx.cluster.list("pods", _PLACE, NATS)
-    secret = await pbx.cluster.get("secret", "eventfed-nats", _PLACE)
+    (pod,) = await pbx.cluster.list("pods", PLACE, NATS)
+    secret = await pbx.cluster.get("secret", "eventfed-nats", PLACE)
     async with Federation.connect(
         f"nats://{pod['status']['podIP']}:4222",
         federation=f"{pbx.namespace}_{pbx.name}",
@@ -159,9 +159,7 @@ def ready_uids(pods: Iterable[Any]) -> set[str]:
         pod["metadata"]["uid"]
         for pod in pods
         if not pod["metadata"].get("deletionTimestamp")
-        and any(
-            one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions") or ()
-        )
+        and any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions") or ())
     }
 
 
@@ -181,8 +179,32 @@ async def agents_replaced(pbx: ClusterPbx, before: set[str], *, count: int, with
     return await pbx.cluster.until("other agents are ready", replaced, within=within)
 
 
-async def rolled_out(cluster: Cluster, kind: str, name: str, within: float = 120.0) -> float:
-    """Wait until no pod of the release's own is of an older template; the ``time.monotonic()``."""
-    place = ("-n", _PLACE)
-    await cluster.kubectl("rollout", "status", f"{kind}/{name}", *place, f"--timeout={within:.0f}s", within=within + 10)
-    return time.monotonic()
+async def set_log_level(pbx: ClusterPbx, level: str) -> None:
+    """Another log level of the agents needs other agents."""
+    await pbx.cluster.patch("evfed", pbx.name, pbx.namespace, {"spec": {"agent": {"logLevel": level}}})
+
+
+async def signal_container(pod: Any, container: str, signal: str, cluster: Cluster) -> None:
+    """Send a signal to the first process of a container, past the kubelet."""
+    (one,) = [one for one in pod["status"]["containerStatuses"] if one["name"] == container]
+    identifier = one["containerID"].removeprefix("containerd://")
+    await cluster.on_node(pod["spec"]["nodeName"], "ctr", "-n", "k8s.io", "task", "kill", "-s", signal, identifier)
+
+
+# --- the operator ---
+
+
+async def change_something(pbx: ClusterPbx) -> None:
+    """What the operator has to write into the agents' Secret; they take it over where they stand."""
+    grace = (await pbx.document())["spec"].get("departure", {}).get("gracePeriod", 30)
+    await pbx.cluster.patch("evfed", pbx.name, pbx.namespace, {"spec": {"departure": {"gracePeriod": grace + 1}}})
+
+
+async def taken_note_of(pbx: ClusterPbx, within: float = 60.0) -> float:
+    """Wait until the operator has acted on what the EventFederation says now; the ``time.monotonic()``."""
+
+    async def is_seen() -> bool:
+        found = await pbx.document()
+        return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
+
+    return await pbx.cluster.until("the operator has seen the change", is_seen, within=within)

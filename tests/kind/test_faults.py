@@ -12,12 +12,16 @@ from eventfed_lab import Cluster, ClusterPbx
 from kind_faults import (
     NATS,
     OPERATOR,
+    PLACE,
     agents,
     agents_replaced,
+    change_something,
     crossings,
     federation_of,
     on_bus,
     ready_uids,
+    signal_container,
+    taken_note_of,
     truth_after,
     uids,
 )
@@ -26,7 +30,6 @@ from kind_ground import Measure
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 FORCED = ("--force", "--grace-period=0")
-PLACE = "eventfed"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -43,16 +46,17 @@ async def take_agent(pbx: ClusterPbx, *options: str) -> None:
     await agents_replaced(pbx, uids([one]), count=len(before))
 
 
-async def test_all_servers_show_the_truth_within_30_s_of_an_agents_deletion(
+async def test_nothing_goes_and_all_servers_show_the_truth_within_30_s_of_an_agents_deletion(
     pbx: ClusterPbx, measure: Measure
 ) -> None:
-    took, _ = await truth_after(pbx, take_agent, within=30)
+    took, shown = await truth_after(pbx, take_agent, within=30)
     assert took < 30
+    assert shown.gone() == []
     measure("Kubernetes: agent deleted, until all show the truth", took)
 
 
 @pytest.mark.long
-async def test_all_servers_show_the_truth_within_30_s_of_an_agents_end_without_a_word(
+async def test_nothing_goes_and_all_servers_show_the_truth_within_30_s_of_an_agents_deletion_by_force(
     pbx: ClusterPbx, measure: Measure
 ) -> None:
     async def fault(pbx: ClusterPbx) -> None:
@@ -60,7 +64,6 @@ async def test_all_servers_show_the_truth_within_30_s_of_an_agents_end_without_a
 
     took, shown = await truth_after(pbx, fault, within=30)
     assert took < 30
-    # Nobody gave its leases back, and they live longer than it was away.
     assert shown.gone() == []
     measure("Kubernetes: agent deleted by force, until all show the truth", took)
 
@@ -72,15 +75,17 @@ async def test_events_flow_while_both_operators_are_gone_and_another_one_acts_wi
     acted: list[float] = []
 
     async def fault(pbx: ClusterPbx) -> float:
-        before = uids(await pbx.cluster.list("pods", PLACE, OPERATOR))
+        pods = await pbx.cluster.list("pods", PLACE, OPERATOR)
+        before = uids(pods)
         assert len(before) == 2
+        # Killed: neither gives its Lease back. Deleted: the next ones have other names, and so have to wait for it.
+        await asyncio.gather(*(signal_container(pod, "operator", "SIGKILL", pbx.cluster) for pod in pods))
         await pbx.cluster.kubectl("delete", "pod", "-n", PLACE, "-l", OPERATOR, "--wait=false", *FORCED)
         began = time.monotonic()
         assert not before & ready_uids(await pbx.cluster.list("pods", PLACE, OPERATOR))
         await change_something(pbx)
-        crossing = asyncio.create_task(crossings(pbx, 10))
-        await taken_note_of(pbx)
-        acted.append(time.monotonic() - began)
+        crossing = asyncio.create_task(crossings(pbx.pods, 10))
+        acted.append(await taken_note_of(pbx) - began)
         times.extend(await crossing)
         return time.monotonic()
 
@@ -89,22 +94,12 @@ async def test_events_flow_while_both_operators_are_gone_and_another_one_acts_wi
     assert acted[0] < 60
     assert shown.gone() == []
     measure("Kubernetes: both operators killed, until another one acts", acted[0])
-    measure("Kubernetes: without operators, pod to the last of two pods, median of 10", statistics.median(times) * 1000, "ms")
+    measure(
+        "Kubernetes: without operators, pod to the last of two pods, median of 10",
+        statistics.median(times) * 1000,
+        "ms",
+    )
     measure("Kubernetes: without operators, pod to the last of two pods, worst of 10", max(times) * 1000, "ms")
-
-
-async def change_something(pbx: ClusterPbx) -> None:
-    """What the operator has to write into the agents' Secret; they take it over where they stand."""
-    seconds = pbx.spec["departure"]["gracePeriod"] = 11 - pbx.spec["departure"]["gracePeriod"]
-    await pbx.cluster.patch("evfed", pbx.name, pbx.namespace, {"spec": {"departure": {"gracePeriod": seconds}}})
-
-
-async def taken_note_of(pbx: ClusterPbx) -> None:
-    async def is_seen() -> bool:
-        found = await pbx.document()
-        return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
-
-    await pbx.cluster.until("the operator has seen the change", is_seen)
 
 
 async def test_nothing_goes_and_all_servers_show_the_truth_within_30_s_of_the_deletion_of_nats(
