@@ -48,7 +48,8 @@ async def federation_of(chart: Cluster, replicas: int = 3, **spec: Any) -> Async
     """Real servers as pods on both workers, in a namespace of their own, with production's times unless told else."""
     pbx = ClusterPbx(chart, CHECKOUT, f"faults-{secrets.token_hex(3)}", replicas=replicas, spec=spec)
     try:
-        yield await pbx.__aenter__()
+        await pbx.start()
+        yield pbx
     finally:
         await pbx.close()
 

@@ -52,7 +52,7 @@ async def test_nothing_goes_and_all_servers_show_the_truth_within_30_s_of_an_age
     took, shown = await truth_after(pbx, take_agent, within=30)
     assert took < 30
     assert shown.gone() == []
-    measure("Kubernetes: agent deleted, until all show the truth", took)
+    measure("agent deleted, until all show the truth", took)
 
 
 @pytest.mark.long
@@ -65,7 +65,7 @@ async def test_nothing_goes_and_all_servers_show_the_truth_within_30_s_of_an_age
     took, shown = await truth_after(pbx, fault, within=30)
     assert took < 30
     assert shown.gone() == []
-    measure("Kubernetes: agent deleted by force, until all show the truth", took)
+    measure("agent deleted by force, until all show the truth", took)
 
 
 async def test_events_flow_while_both_operators_are_gone_and_another_one_acts_within_60_s(
@@ -93,13 +93,13 @@ async def test_events_flow_while_both_operators_are_gone_and_another_one_acts_wi
     assert took < 10
     assert acted[0] < 60
     assert shown.gone() == []
-    measure("Kubernetes: both operators killed, until another one acts", acted[0])
+    measure("both operators killed, until another one acts", acted[0])
     measure(
-        "Kubernetes: without operators, pod to the last of two pods, median of 10",
+        "without operators, pod to the last of two pods, median of 10",
         statistics.median(times) * 1000,
         "ms",
     )
-    measure("Kubernetes: without operators, pod to the last of two pods, worst of 10", max(times) * 1000, "ms")
+    measure("without operators, pod to the last of two pods, worst of 10", max(times) * 1000, "ms")
 
 
 async def test_nothing_goes_and_all_servers_show_the_truth_within_30_s_of_the_deletion_of_nats(
@@ -108,7 +108,7 @@ async def test_nothing_goes_and_all_servers_show_the_truth_within_30_s_of_the_de
     took, shown = await truth_after(pbx, take_nats, within=30)
     assert took < 30
     assert shown.gone() == []
-    measure("Kubernetes: NATS deleted, its volume kept, until all show the truth", took)
+    measure("NATS deleted, its volume kept, until all show the truth", took)
 
 
 async def take_nats(pbx: ClusterPbx) -> None:
@@ -146,4 +146,4 @@ async def test_nothing_goes_and_all_servers_show_the_truth_within_40_s_of_the_lo
         assert bus.view.incarnation != before
     assert shown.gone() == []
     await pbx.wait_ready()
-    measure("Kubernetes: NATS deleted with its volume, until all show the truth", took)
+    measure("NATS deleted with its volume, until all show the truth", took)

@@ -71,12 +71,12 @@ async def test_events_flow_without_the_api_server_and_the_operator_acts_within_6
     # One that took longer than this would have been a repetition of somebody's.
     assert statistics.median(times) < 0.5
     measure(
-        "Kubernetes: API server away for 60 s, pod to the last of two pods, median",
+        "API server away for 60 s, pod to the last of two pods, median",
         statistics.median(times) * 1000,
         "ms",
     )
-    measure("Kubernetes: API server away for 60 s, pod to the last of two pods, worst", max(times) * 1000, "ms")
-    measure("Kubernetes: API server back, until the operator has acted on a change", acted - back)
+    measure("API server away for 60 s, pod to the last of two pods, worst", max(times) * 1000, "ms")
+    measure("API server back, until the operator has acted on a change", acted - back)
 
 
 async def test_without_cluster_dns_events_flow_leases_live_and_nobody_is_taken_for_dead(
@@ -114,5 +114,5 @@ async def test_without_cluster_dns_events_flow_leases_live_and_nobody_is_taken_f
     assert len(times) > 20
     assert statistics.median(times) < 0.5
     await pbx.wait_ready()
-    measure("Kubernetes: DNS away for 60 s, pod to the last of two pods, median", statistics.median(times) * 1000, "ms")
-    measure("Kubernetes: DNS away for 60 s, pod to the last of two pods, worst", max(times) * 1000, "ms")
+    measure("DNS away for 60 s, pod to the last of two pods, median", statistics.median(times) * 1000, "ms")
+    measure("DNS away for 60 s, pod to the last of two pods, worst", max(times) * 1000, "ms")

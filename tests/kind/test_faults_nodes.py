@@ -70,7 +70,7 @@ async def test_all_servers_show_the_truth_within_30_s_of_a_drained_nodes_servers
             assert await entity_id(pod) == first[pod.name][1]
         await pbx.wait_ready()
     assert (await pbx.condition("EntityIDsUnique"))["status"] == "True"
-    measure("Kubernetes: node drained, until all show the truth, from its servers' start on the other node", took)
+    measure("node drained, until all show the truth, from its servers' start on the other node", took)
 
 
 async def entity_id(pod: AsteriskPod) -> EID:
@@ -105,8 +105,8 @@ async def test_a_paused_nodes_states_go_after_lease_and_grace_and_all_show_the_t
     assert LEASE - 5 + GRACE - 1 < gone[0] < LEASE + GRACE + 10
     await pbx.wait_device("Custom:paused", DeviceState.BUSY)
     await pbx.wait_ready()
-    measure("Kubernetes: node stands still, grace 5 s, until its servers' states have gone elsewhere", gone[0])
-    measure("Kubernetes: node stood still for 60 s, until all show the truth, from its return", took)
+    measure("node stands still, grace 5 s, until its servers' states have gone elsewhere", gone[0])
+    measure("node stood still for 60 s, until all show the truth, from its return", took)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -165,12 +165,10 @@ async def test_a_pod_that_comes_back_on_the_other_node_is_taken_over_and_nothing
     # Two servers of one EID would have been told of here.
     assert await pbx.condition("EntityIDsUnique") == unique
     measure(
-        "Kubernetes: pod moved to the other node with its EID, until its own lamp is right, from its start",
+        "pod moved to the other node with its EID, until its own lamp is right, from its start",
         lit - booted,
     )
-    measure(
-        "Kubernetes: pod moved to the other node with its EID, from its deletion until all are synced", ready - began
-    )
+    measure("pod moved to the other node with its EID, from its deletion until all are synced", ready - began)
 
 
 async def follow(watching: AsyncIterator[object], changes: list[tuple[StateKey, Event | None]]) -> None:
@@ -235,7 +233,7 @@ async def test_a_pod_with_a_new_eid_is_a_new_member_and_after_the_graces_nothing
         await other.set_device("Custom:other", DeviceState.ONHOLD)
         await pod.wait_device("Custom:other", DeviceState.ONHOLD)
         measure(
-            "Kubernetes: pod replaced by one of another EID, grace 5 s, until nothing is left of the old one",
+            "pod replaced by one of another EID, grace 5 s, until nothing is left of the old one",
             gone - began,
         )
 

@@ -53,8 +53,8 @@ async def test_nothing_goes_when_the_agents_are_rolled(pbx: ClusterPbx, measure:
     took, shown = await truth_after(pbx, fault, within=20)
     assert took < 20
     assert shown.gone() == []
-    measure("Kubernetes: agents of two nodes rolled", rolled[0])
-    measure("Kubernetes: agents rolled, until all show the truth, from the last one's start", took)
+    measure("agents of two nodes rolled", rolled[0])
+    measure("agents rolled, until all show the truth, from the last one's start", took)
 
 
 async def test_a_rollout_of_agents_completes_without_nats_and_all_show_the_truth_within_40_s_of_its_return(
@@ -71,8 +71,8 @@ async def test_a_rollout_of_agents_completes_without_nats_and_all_show_the_truth
     assert took < 40
     assert shown.gone() == []
     await pbx.wait_ready()
-    measure("Kubernetes: agents of two nodes rolled without NATS", rolled[0])
-    measure("Kubernetes: agents rolled without NATS, until all show the truth, from NATS's return", took)
+    measure("agents of two nodes rolled without NATS", rolled[0])
+    measure("agents rolled without NATS, until all show the truth, from NATS's return", took)
 
 
 @asynccontextmanager
@@ -110,8 +110,8 @@ async def test_a_rollout_of_agents_completes_with_a_server_that_hangs_and_a_pod_
     assert took < 60
     await pbx.cluster.delete("pod", "no-server", pbx.namespace, "--grace-period=1")
     await pbx.wait_ready()
-    measure("Kubernetes: agents of two nodes rolled beside a server that hangs", rolled[0])
-    measure("Kubernetes: server hung while agents were rolled, until all show the truth, from its return", took)
+    measure("agents of two nodes rolled beside a server that hangs", rolled[0])
+    measure("server hung while agents were rolled, until all show the truth, from its return", took)
 
 
 async def is_silent(pod: AsteriskPod) -> bool:
@@ -180,6 +180,6 @@ async def test_nothing_goes_when_operator_nats_and_agents_are_upgraded_by_helm(
         await agents_replaced(pbx, uids(before), count=len(before))
     assert took < 30
     assert shown.gone() == []
-    measure("Kubernetes: helm upgrade to another image, operator and NATS", upgraded[0])
-    measure("Kubernetes: helm upgrade to another image, agents as well", upgraded[1])
-    measure("Kubernetes: helm upgrade, until all show the truth, from the last agent's start", took)
+    measure("helm upgrade to another image, operator and NATS", upgraded[0])
+    measure("helm upgrade to another image, agents as well", upgraded[1])
+    measure("helm upgrade, until all show the truth, from the last agent's start", took)
