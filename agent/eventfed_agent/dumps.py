@@ -28,7 +28,7 @@ class DumpResult:
     """What one dump showed.
 
     `missing` are devices that were known before and that the dump lacks: the member has them no more. It is empty
-    when a message of the dump was lost.
+    when a message of the dump was lost, or may have gone to another agent.
     """
 
     heard: int
@@ -99,7 +99,7 @@ class Dumps:
             self.window.heard[device] = state
 
     def gap(self) -> None:
-        """A message of the member was lost."""
+        """A message of the member was lost, or may have gone to another agent."""
         if self.window is not None:
             self.window.gap = True
 

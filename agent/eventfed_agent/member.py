@@ -284,6 +284,7 @@ class Member:
     def _lost_touch(self, reason: str) -> None:
         """It restarted, reloaded or lost us: ask it for everything, and give it everything."""
         self.intrusions.explained()
+        self.dumps.gap()  # the first part of the dump that is under way may have gone to another agent
         self._rounds.need(reason)
         if self._restart is None:
             # An Asterisk that starts sends an initial PUBLISH for each event package within a moment.
@@ -394,7 +395,6 @@ class Member:
         self._journal.settled("not_configured", self.name)
         if not heard_probe:
             self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
-        identity = self.identity
-        if identity is not None:
-            identity.retract_devices(result.missing)
-            identity.complete()
+        if self.identity is not None:
+            self.identity.retract_devices(result.missing)
+            self.identity.complete()
