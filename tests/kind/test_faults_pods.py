@@ -39,9 +39,10 @@ async def pbx(chart: Cluster) -> AsyncIterator[ClusterPbx]:
 
 
 async def take_agent(pbx: ClusterPbx, *options: str) -> None:
-    """Delete the agent of the first server's node and wait for the next one."""
+    """Delete the agent of the node that has the most servers and wait for the next one."""
+    nodes = [pod.node for pod in pbx.pods]
     before = await agents(pbx)
-    (one,) = [pod for pod in before if pod["spec"]["nodeName"] == pbx.pods[0].node]
+    (one,) = [pod for pod in before if pod["spec"]["nodeName"] == max(nodes, key=nodes.count)]
     await pbx.cluster.kubectl("delete", "pod", one["metadata"]["name"], "-n", pbx.namespace, "--wait=false", *options)
     await agents_replaced(pbx, uids([one]), count=len(before))
 
