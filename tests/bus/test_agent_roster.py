@@ -1,6 +1,7 @@
 """An agent that reads its members from NATS, as under Kubernetes, with simulated servers."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -41,8 +42,8 @@ class Ground:
         await server.start()
         return server
 
-    async def roster(self, node: str, *members: RosterMember) -> None:
-        await self.operator.administration.write_roster(Roster(node, members))
+    async def roster(self, node: str, *members: RosterMember, rules: str = "") -> None:
+        await self.operator.administration.write_roster(Roster(node, members, rules))
 
     def reported(self) -> dict[str, ReportedMember]:
         return {one.uid: one for report in self.operator.reports.current() for one in report.members}
@@ -107,6 +108,38 @@ async def test_who_leaves_the_federation_is_withdrawn_from_and_who_ends_is_let_g
     assert [member["name"] for member in await agent.member_list()] == ["a"]
     assert await c.device_state(OTHERS) is DeviceState.RINGING, "nobody has the time for a pod that ends"
     await ground.roster("node-1", on_roster(a), on_roster(b))
+    await b.wait_device(OTHERS, DeviceState.RINGING)
+
+
+async def test_filters_come_with_the_roster_and_an_older_file_does_not_take_them_back(
+    ground: Ground, until: Until
+) -> None:
+    def rules(*patterns: str) -> str:
+        return json.dumps({"events": [{"type": "device_state", "exclude": patterns}]})
+
+    agent = await ground.agent("node-1")
+    a, b = [await ground.server(name, agent) for name in "ab"]
+    both = (on_roster(a), on_roster(b))
+    await ground.roster("node-1", *both)
+    await agent.wait_members("synced", "a", "b")
+    await a.set_device(OTHERS, DeviceState.RINGING)
+    await b.wait_device(OTHERS, DeviceState.RINGING)
+    await ground.roster("node-1", *both, rules=rules("^Custom:of-"))
+    await b.wait_device(OTHERS, DeviceState.UNKNOWN)
+    assert await a.device_state(OTHERS) is DeviceState.RINGING
+    agent.sections["departure"] = {"grace_period": 4.0, "mailbox_grace_period": 3.0}
+    agent.write()
+    await until(lambda: "configuration_changed" in agent.log)
+    await ground.roster("node-1", *both, rules='{"events": [], "later": true}')
+    await until(lambda: "rules_refused" in agent.log)
+    await a.set_device("Custom:crosses", DeviceState.BUSY)
+    await b.wait_device("Custom:crosses", DeviceState.BUSY)
+    assert await b.device_state(OTHERS) is DeviceState.UNKNOWN, "what counted before still does"
+    await ground.roster("node-1", *both, rules=rules())
+    await b.wait_device(OTHERS, DeviceState.RINGING)
+    await ground.roster("node-1", *both, rules=rules("^Custom:of-"))
+    await b.wait_device(OTHERS, DeviceState.UNKNOWN)
+    await ground.roster("node-1", *both)
     await b.wait_device(OTHERS, DeviceState.RINGING)
 
 
