@@ -143,6 +143,39 @@ async def test_filters_come_with_the_roster_and_an_older_file_does_not_take_them
     await b.wait_device(OTHERS, DeviceState.RINGING)
 
 
+async def test_an_agent_that_another_one_follows_serves_on_until_that_one_has_its_members(
+    ground: Ground, until: Until
+) -> None:
+    first, second = [await ground.agent("node-1", start=False, name=name) for name in ("first", "second")]
+    for agent in (first, second):
+        agent.sections["timing"] = {**agent.sections["timing"], "handover": 8.0}
+        await agent.start()
+    a, b = [await ground.server(name, first) for name in "ab"]
+    await ground.roster("node-1", on_roster(a), on_roster(b))
+    await first.wait_members("synced", "a", "b")
+    ending = asyncio.create_task(first.stop())
+    await until(lambda: "agent_stops" in first.log)
+    with pytest.raises(OSError, match="503"):
+        await first.get("/readyz")
+    await a.set_device("Custom:meanwhile", DeviceState.BUSY)
+    await b.wait_device("Custom:meanwhile", DeviceState.BUSY)
+    assert ground.leases() == {"uid-a": "first", "uid-b": "first"}
+    seen: set[int] = set()
+    # Neither server has anything to say, and what it is made to say goes to the second agent from now on.
+    for server in (a, b):
+        server.point((second.host, second.sip_port))
+    while not ending.done():
+        seen.add(len(ground.leases()))
+        await asyncio.sleep(0.01)
+    assert seen == {2}, "each has a lease all the time"
+    assert ground.leases() == {"uid-a": "second", "uid-b": "second"}
+    assert await second.metric("eventfed_bus_total", name="leases_lost") == 0
+    await second.wait_members("synced", "a", "b")
+    await b.set_device("Custom:meanwhile", DeviceState.RINGING)
+    await a.set_device("Custom:of-a", DeviceState.RINGING)
+    await b.wait_device("Custom:of-a", DeviceState.RINGING)
+
+
 async def test_an_empty_roster_withdraws_everything_which_ends_a_federation(ground: Ground, until: Until) -> None:
     agents = [await ground.agent(f"node-{number}") for number in (1, 2)]
     a, b = [await ground.server(name, agent) for name, agent in zip("ab", agents, strict=True)]

@@ -64,6 +64,8 @@ class PjsipAdapter:
         self._header = self._headers[0]
         self._devices = [self._publisher(DEVICE_STATE_PACKAGE) for _ in range(lanes)]
         self._mailboxes = [self._publisher(MWI_PACKAGE) for _ in range(_MWI_LANES)]
+        self._nudger: Publisher | None = None
+        self._nudging = asyncio.Lock()
         self._control = {package: self._publisher(package) for package in (DEVICE_STATE_PACKAGE, MWI_PACKAGE)}
 
     def _publisher(self, package: str) -> Publisher:
@@ -92,6 +94,15 @@ class PjsipAdapter:
         # does not keep.
         event = Event.device(device, DeviceState.NOT_INUSE, eid, cachable=False)
         return await self._publish(self._control[DEVICE_STATE_PACKAGE], build_payload(event))
+
+    async def nudge(self, device: str, eid: EID) -> None:
+        if self._nudging.locked():
+            return
+        async with self._nudging:
+            if self._nudger is None:
+                self._nudger = self._publisher(DEVICE_STATE_PACKAGE)
+            event = Event.device(device, DeviceState.NOT_INUSE, eid, cachable=False)
+            await self._publish(self._nudger, build_payload(event))
 
     async def is_alive(self, within: float) -> bool:
         # The question carries the current secret, so an idle server too shows whether it knows it by now.
