@@ -66,7 +66,7 @@ class Adapter(Protocol):
         ...
 
     async def nudge(self, device: str, eid: EID) -> None:
-        """Make the server publish a device that it does not keep, whatever else is under way; not if it is being done."""
+        """Make the server publish a device that it does not keep, whatever else is under way."""
         ...
 
     async def is_alive(self, within: float) -> bool:
