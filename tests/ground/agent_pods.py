@@ -60,11 +60,13 @@ async def rolled_out(pbx: ClusterPbx, before: Mapping[str, int], within: float =
 
     async def done() -> bool:
         found = await pbx.cluster.get("daemonset", f"{pbx.name}-agent", pbx.namespace)
-        status, pods = found["status"], await pbx.cluster.list("pods", pbx.namespace, selector(pbx))
-        count = status["desiredNumberScheduled"]
-        is_current = status["observedGeneration"] == found["metadata"]["generation"]
+        if found is None:
+            return False
+        status, pods = found.get("status", {}), await pbx.cluster.list("pods", pbx.namespace, selector(pbx))
+        count = status.get("desiredNumberScheduled", 0)
+        is_current = count > 0 and status.get("observedGeneration") == found["metadata"]["generation"]
         fresh = not {pod["metadata"]["uid"] for pod in pods} & before.keys()
-        return is_current and fresh and status["numberReady"] == status.get("updatedNumberScheduled") == count
+        return is_current and fresh and status.get("numberReady") == status.get("updatedNumberScheduled") == count
 
     return await pbx.cluster.until("all agents replaced", done, within=within)
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 from agent_pods import agent_identities, covered, rolled_out
 from crossings import Crossings, Still, crosses
 from eventfed import DeviceState
-from eventfed_lab import Cluster, ClusterPbx
+from eventfed_lab import Cluster, ClusterPbx, Truth
 from kind_ground import CHECKOUT, Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -163,3 +163,41 @@ async def observed(pbx: ClusterPbx) -> None:
         return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
 
     await pbx.cluster.until("the latest generation observed", seen)
+
+
+async def renamed_image(pbx: ClusterPbx) -> str:
+    """The same image under another name, on each node."""
+    for node in await pbx.cluster.workers():
+        names = ("docker.io/library/eventfed:0.1.0", "docker.io/library/eventfed:another-name")
+        await pbx.cluster.on_node(node, "ctr", "-n", "k8s.io", "images", "tag", "--force", *names)
+    return "eventfed:another-name"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("field", ["image", "resources", "placement"])
+async def test_agents_are_replaced_node_by_node_and_all_servers_show_the_truth_all_the_time(
+    field: str, pbx: ClusterPbx, measure: Measure
+) -> None:
+    agent: dict[str, Any] = {
+        "resources": {"requests": {"cpu": "15m", "memory": "96Mi"}, "limits": {"memory": "224Mi"}},
+        "placement": {"tolerations": [{"key": "nobody-has-this", "operator": "Exists"}]},
+    }
+    value = await renamed_image(pbx) if field == "image" else agent[field]
+    for wanted in (value, None):  # there, and back
+        before = await agent_identities(pbx)
+        async with Still(pbx) as still, Crossings(pbx) as crossings, Truth(pbx.pods) as truth:
+            async with covered(pbx) as coverage:
+                began = await change(pbx, agent={field: wanted})
+                done = await rolled_out(pbx, before)
+            settled = await truth.settle()
+            longest = await crossings.all_arrive()
+            assert coverage.gaps == []
+            assert coverage.most > len(coverage.nodes), "the new one is ready before the old one ends"
+            assert still.blinks() == []
+        if wanted is not None:
+            measure(f"agents of two nodes replaced for another {field}", done - began)
+            measure(f"another {field}: change made meanwhile, the longest on its way", longest)
+            measure(f"another {field}: all servers show the truth, after the last agent", max(0.0, settled - done))
+        assert truth.changes > 100
+    await pbx.wait_ready()

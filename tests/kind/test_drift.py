@@ -1,9 +1,10 @@
 """What somebody changes or deletes by hand is put back, and states cross afterwards as before."""
 
 import base64
+import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -56,12 +57,12 @@ async def put_back(
 
 
 async def harm_what_is_quiet(pbx: ClusterPbx) -> None:
-    """Delete some, change others, but leave one of the two Secrets of the header secret as it is."""
-    forged = base64.b64encode(b"a-token-of-somebody").decode()
+    """Delete some, change others; the header secret is whole in one of the two Secrets that hold it."""
+    nonsense = base64.b64encode(b"nonsense").decode()
     await pbx.cluster.delete("networkpolicy", AGENT, pbx.namespace)
     await pbx.cluster.delete("serviceaccount", AGENT, pbx.namespace)
     await pbx.cluster.delete("secret", ASTERISK, pbx.namespace)
-    await pbx.cluster.patch("secret", AGENT, pbx.namespace, {"data": {"token": forged}})
+    await pbx.cluster.patch("secret", AGENT, pbx.namespace, {"data": {"agent.toml": nonsense}})
 
 
 async def test_a_service_that_is_changed_is_put_back_at_once_and_with_it_all_that_the_operator_does_not_watch(
@@ -112,19 +113,13 @@ async def test_a_service_that_somebody_made_in_place_of_ours_with_another_addres
     other = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
     async with Crossings(pbx) as crossings:
-        await pbx.cluster.kubectl("replace", "--force", "-f", "-", "-n", pbx.namespace, stdin=_json(other))
+        await pbx.cluster.kubectl("replace", "--force", "-f", "-", "-n", pbx.namespace, stdin=json.dumps(other))
 
         async def as_before() -> bool:
             return await cluster_ip(pbx) == address
 
         await pbx.cluster.until("the Service has its address", as_before, within=AT_ONCE)
         await crossings.all_arrive()
-
-
-def _json(document: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(document)
 
 
 async def test_an_image_that_does_not_exist_is_taken_out_of_the_daemonset_before_any_agent_goes(
@@ -135,7 +130,7 @@ async def test_an_image_that_does_not_exist_is_taken_out_of_the_daemonset_before
     async def harm() -> None:
         containers = [{"name": "agent", "image": "eventfed:of-somebody"}]
         patch = {"spec": {"template": {"spec": {"containers": containers}}}}
-        await pbx.cluster.kubectl("patch", "daemonset", AGENT, "-n", pbx.namespace, "-p", _json(patch))
+        await pbx.cluster.kubectl("patch", "daemonset", AGENT, "-n", pbx.namespace, "-p", json.dumps(patch))
 
     async with Still(pbx) as still, Crossings(pbx) as crossings, covered(pbx) as coverage:
         measure(
