@@ -274,6 +274,29 @@ async def test_a_secret_is_replaced_without_a_restart_and_it_is_told_who_has_the
     assert set((await agent.member_states()).values()) == {"synced"}
 
 
+async def test_a_secret_that_was_lost_counts_until_the_servers_have_the_new_one(ground: Ground, until: Until) -> None:
+    agent = await ground.agent("node-1")
+    a, b = [await ground.server(name, agent) for name in "ab"]
+    await ground.roster("node-1", on_roster(a), on_roster(b))
+    await agent.wait_members("synced", "a", "b")
+    agent.token = "token-of-the-lab-2"
+    agent.write()
+    await until(lambda: "tokens_changed" in agent.log)
+    for origin, other, state in ((a, b, DeviceState.RINGING), (b, a, DeviceState.BUSY)):
+        await origin.set_device(f"Custom:of-{origin.name}", state)
+        await other.wait_device(f"Custom:of-{origin.name}", state)
+    b.accept_tokens(agent.token)
+    await until(lambda: ground.reported()["uid-b"].token == token_mark(agent.token))
+    assert ground.reported()["uid-a"].token == token_mark(TOKEN)
+    await a.set_device("Custom:of-a", DeviceState.INUSE)
+    await b.wait_device("Custom:of-a", DeviceState.INUSE)
+    # Who has taken the new one is never again offered the old one.
+    b.accept_tokens(TOKEN)
+    await a.set_device("Custom:of-a", DeviceState.BUSY)
+    await asyncio.sleep(1)
+    assert await b.device_state("Custom:of-a") is DeviceState.INUSE
+
+
 async def test_departure_and_times_change_without_a_restart_and_the_rest_is_refused(
     ground: Ground, until: Until
 ) -> None:

@@ -167,3 +167,38 @@ async def test_what_the_operator_does_not_watch_is_put_back_at_its_next_look(pbx
         await crossings.all_arrive()
         assert still.blinks() == []
     assert await agent_identities(pbx) == before
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+async def test_both_secrets_deleted_cost_a_new_header_secret_and_no_change(pbx: ClusterPbx, measure: Measure) -> None:
+    before = await agent_identities(pbx)
+
+    async def token() -> str:
+        found = await pbx.cluster.get("secret", AGENT, pbx.namespace)
+        return str(found["data"]["token"]) if found else ""
+
+    old = await token()
+    async with Still(pbx) as still, Crossings(pbx, pause=0.5) as crossings:
+        began = time.monotonic()
+        for name in (AGENT, ASTERISK):
+            await pbx.cluster.delete("secret", name, pbx.namespace)
+
+        async def another() -> bool:
+            return await token() not in ("", old)
+
+        at = await pbx.cluster.until("another header secret", another, within=AT_THE_NEXT_LOOK)
+        measure("both Secrets deleted, until there is another header secret", at - began)
+
+        # The kubelet brings it to agents and servers, one after the other in any order.
+        async def all_have_it() -> bool:
+            secret = base64.b64decode(await token()).decode()
+            said = [await pod.cli("pjsip show identify eventfed") for pod in pbx.pods]
+            return all(secret in one for one in said)
+
+        at = await pbx.cluster.until("every server has it", all_have_it, within=200)
+        measure("both Secrets deleted, until every server has another header secret", at - began)
+        measure("both Secrets deleted: the longest that a change was on its way", await crossings.all_arrive())
+        assert still.blinks() == []
+    await crosses(pbx)
+    assert await agent_identities(pbx) == before

@@ -60,6 +60,7 @@ class PjsipAdapter:
         self._federation_eid = federation_eid
         self._resource = resource
         self._taken: SecretHeader | None = None
+        self._outlived: SecretHeader | None = None
         self._headers = _headers(tokens)
         self._header = self._headers[0]
         self._devices = [self._publisher(DEVICE_STATE_PACKAGE) for _ in range(lanes)]
@@ -110,6 +111,7 @@ class PjsipAdapter:
         status = await _ask(self._user_agent, self._destination, within, current)
         if status in _KNOWS_US and current is self._headers[0]:
             self._header = self._taken = current
+            self._outlived = None
         return status is not None
 
     def use_tokens(self, tokens: Tokens) -> None:
@@ -117,6 +119,9 @@ class PjsipAdapter:
         self._headers = _headers(tokens)
         # What the server takes today it takes until it is told otherwise; `is_alive` finds out when.
         self._header = next((header for header in self._headers if header == present), self._headers[0])
+        if present is not None and present == self._taken and present not in self._headers:
+            # Nobody told us both: the Secrets were lost, or changed twice. The server learns the new one in a minute.
+            self._header = self._outlived = present
 
     @property
     def token_taken(self) -> str:
@@ -132,7 +137,7 @@ class PjsipAdapter:
         result = await publisher.publish(body)
         if result.status == 401:
             # While a token is being replaced, servers that were restarted meanwhile have the new one already.
-            for header in self._headers:
+            for header in (*self._headers, *filter(None, [self._outlived])):
                 if header is publisher.publication.secret:
                     continue
                 publisher.publication.secret = header
