@@ -1,46 +1,42 @@
-"""An EventFederation changes while states cross: what needs no restart restarts nothing, and nothing blinks."""
+"""What is changed while states cross, by the owner or by others: nothing is lost, and nothing blinks."""
 
 import asyncio
-import secrets
+import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from agent_pods import agent_identities, covered, rolled_out
+from cluster_changes import (
+    AGENT,
+    AT_ONCE,
+    QUIET,
+    a_federation,
+    change,
+    cluster_ip,
+    device_states,
+    harm_what_is_quiet,
+    observed,
+    put_back,
+)  # fmt: skip
 from crossings import Crossings, Still, crosses
 from eventfed import DeviceState
-from eventfed_lab import Cluster, ClusterPbx, Truth
-from kind_ground import CHECKOUT, Measure
+from eventfed_lab import Cluster, ClusterPbx
+from kind_ground import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BUSY, UNKNOWN = DeviceState.BUSY, DeviceState.UNKNOWN
 PRIVATE = "Custom:private-lamp"
-MWI: Mapping[str, Any] = {"type": "mwi", "voicemailStorage": "Separate"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def pbx(chart: Cluster) -> AsyncIterator[ClusterPbx]:
-    """Three servers on two nodes. Each test leaves it as it was."""
-    namespace = f"voice-{secrets.token_hex(3)}"
-    pbx = ClusterPbx(chart, CHECKOUT, namespace, replicas=3, spec={"departure": {"gracePeriod": 5}})
-    try:
-        yield await pbx.__aenter__()
-    finally:
-        await pbx.close()
-
-
-async def change(pbx: ClusterPbx, **spec: Any) -> float:
-    """Change fields of the EventFederation; the time at which the API server had taken them."""
-    await pbx.cluster.patch("evfed", pbx.name, pbx.namespace, {"spec": spec})
-    return time.monotonic()
-
-
-def events(**device_state: Any) -> list[Mapping[str, Any]]:
-    return [MWI, {"type": "device_state", **device_state}]
+    """Each test leaves it as it was."""
+    async with a_federation(chart, 3) as pbx:
+        yield pbx
 
 
 async def test_filters_take_effect_in_agents_that_run(pbx: ClusterPbx, measure: Measure) -> None:
@@ -49,11 +45,11 @@ async def test_filters_take_effect_in_agents_that_run(pbx: ClusterPbx, measure: 
     await pbx[first].set_device(PRIVATE, BUSY)
     await pbx.wait_device(PRIVATE, BUSY)
     async with Still(pbx) as still, Crossings(pbx) as crossings:
-        changed = await change(pbx, events=events(exclude=["^Custom:private-"]))
+        changed = await change(pbx, events=device_states(exclude=["^Custom:private-"]))
         await pbx.wait_device(PRIVATE, UNKNOWN, on=others, within=120)
         measure("name excluded, until it is withdrawn from all servers", time.monotonic() - changed)
         assert await pbx[first].device_state(PRIVATE) is BUSY
-        changed = await change(pbx, events=events())
+        changed = await change(pbx, events=device_states())
         await pbx.wait_device(PRIVATE, BUSY, within=120)
         measure("exclusion taken back, until all servers show the state", time.monotonic() - changed)
         await crossings.all_arrive()
@@ -68,36 +64,15 @@ async def test_a_type_that_is_no_longer_published_is_withdrawn_and_one_not_subsc
     first, *others = pbx.names
     await pbx[first].set_device(PRIVATE, BUSY)
     await pbx.wait_device(PRIVATE, BUSY)
-    await change(pbx, events=events(publish=False))
+    await change(pbx, events=device_states(publish=False))
     await pbx.wait_device(PRIVATE, UNKNOWN, on=others, within=120)
     assert await pbx[first].device_state(PRIVATE) is BUSY
-    await change(pbx, events=events(subscribe=False))
+    await change(pbx, events=device_states(subscribe=False))
     await pbx.wait_device(PRIVATE, UNKNOWN, on=others, within=120)
-    await change(pbx, events=events())
+    await change(pbx, events=device_states())
     await pbx.wait_device(PRIVATE, BUSY, within=120)
     await crosses(pbx)
     assert await agent_identities(pbx) == before
-
-
-async def test_the_grace_of_departure_changes_in_agents_that_run_for_who_has_left_already_too(
-    pbx: ClusterPbx, measure: Measure
-) -> None:
-    before = await agent_identities(pbx)
-    *stay, leaves = pbx.names
-    await pbx[leaves].set_device("Custom:leaver", BUSY)
-    await pbx.wait_device("Custom:leaver", BUSY)
-    await change(pbx, departure={"gracePeriod": 600})
-    await observed(pbx)
-    await pbx.scale(len(stay))
-    await pbx.cluster.wait("delete", f"pod/{leaves}", "-n", pbx.namespace, within=60)
-    await asyncio.sleep(8)  # more than the grace before
-    assert [await pbx[name].device_state("Custom:leaver") for name in stay] == [BUSY] * len(stay)
-    changed = await change(pbx, departure={"gracePeriod": 5})
-    await pbx.wait_device("Custom:leaver", UNKNOWN, within=60)
-    measure("grace shortened to 5 s, until the states of a server that left are withdrawn", time.monotonic() - changed)
-    assert await agent_identities(pbx) == before
-    await pbx.scale(len(stay) + 1)
-    await pbx.wait_ready()
 
 
 async def test_a_server_that_is_no_longer_selected_is_withdrawn_and_comes_back_without_a_restart(
@@ -136,7 +111,7 @@ async def test_a_paused_federation_keeps_its_agents_while_rosters_follow_pods_an
     async with Still(pbx) as still, Crossings(pbx, makers=pbx.names) as crossings:
         await change(pbx, paused=True)
         await pbx.wait_condition("Paused", status="True", within=20)
-        await change(pbx, agent={"logLevel": "debug"}, events=events(exclude=["^Custom:private-"]))
+        await change(pbx, agent={"logLevel": "debug"}, events=device_states(exclude=["^Custom:private-"]))
         await observed(pbx)
         await crosses(pbx)
         assert await agent_identities(pbx) == before
@@ -151,53 +126,74 @@ async def test_a_paused_federation_keeps_its_agents_while_rosters_follow_pods_an
         longest = await crossings.all_arrive()
         measure("change made during a rollout, the longest on its way", longest)
         assert still.blinks() == []
-    await change(pbx, agent={"logLevel": "info"}, events=events())
-    await rolled_out(pbx, await agent_identities(pbx))
+    await change(pbx, events=device_states())
 
 
-async def observed(pbx: ClusterPbx) -> None:
-    """Until the operator has looked at the latest generation."""
-
-    async def seen() -> bool:
-        found = await pbx.document()
-        return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
-
-    await pbx.cluster.until("the latest generation observed", seen)
-
-
-async def renamed_image(pbx: ClusterPbx) -> str:
-    """The same image under another name, on each node."""
-    for node in await pbx.cluster.workers():
-        names = ("docker.io/library/eventfed:0.1.0", "docker.io/library/eventfed:another-name")
-        await pbx.cluster.on_node(node, "ctr", "-n", "k8s.io", "images", "tag", "--force", *names)
-    return "eventfed:another-name"
-
-
-@pytest.mark.long
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("field", ["image", "resources", "placement"])
-async def test_agents_are_replaced_node_by_node_and_all_servers_show_the_truth_all_the_time(
-    field: str, pbx: ClusterPbx, measure: Measure
+async def test_a_service_that_is_changed_is_put_back_at_once_and_with_it_all_that_the_operator_does_not_watch(
+    pbx: ClusterPbx, measure: Measure
 ) -> None:
-    agent: dict[str, Any] = {
-        "resources": {"requests": {"cpu": "15m", "memory": "96Mi"}, "limits": {"memory": "224Mi"}},
-        "placement": {"tolerations": [{"key": "nobody-has-this", "operator": "Exists"}]},
-    }
-    value = await renamed_image(pbx) if field == "image" else agent[field]
-    for wanted in (value, None):  # there, and back
-        before = await agent_identities(pbx)
-        async with Still(pbx) as still, Crossings(pbx) as crossings, Truth(pbx.pods) as truth:
-            async with covered(pbx) as coverage:
-                began = await change(pbx, agent={field: wanted})
-                done = await rolled_out(pbx, before)
-            settled = await truth.settle()
-            longest = await crossings.all_arrive()
-            assert coverage.gaps == []
-            assert coverage.most > len(coverage.nodes), "the new one is ready before the old one ends"
-            assert still.blinks() == []
-        if wanted is not None:
-            measure(f"agents of two nodes replaced for another {field}", done - began)
-            measure(f"another {field}: change made meanwhile, the longest on its way", longest)
-            measure(f"another {field}: all servers show the truth, after the last agent", max(0.0, settled - done))
-        assert truth.changes > 100
+    before = await agent_identities(pbx)
+
+    async def harm() -> None:
+        await harm_what_is_quiet(pbx)
+        policy = {"spec": {"internalTrafficPolicy": "Cluster", "selector": {"app.kubernetes.io/name": "nobody"}}}
+        await pbx.cluster.patch("service", AGENT, pbx.namespace, policy)
+
+    async with Still(pbx) as still, Crossings(pbx) as crossings:
+        took = await put_back(pbx, harm, ("service", AGENT), *QUIET, within=AT_ONCE)
+        measure("Service changed by hand, until it is put back", took)
+        await crossings.all_arrive()
+        assert still.blinks() == []
+    assert await agent_identities(pbx) == before
+
+
+async def test_a_service_that_is_deleted_has_the_same_address_again_and_nothing_is_lost(
+    pbx: ClusterPbx, measure: Measure
+) -> None:
+    before, address = await agent_identities(pbx), await cluster_ip(pbx)
+
+    async def harm() -> None:
+        await pbx.cluster.delete("service", AGENT, pbx.namespace)
+
+    async with Still(pbx) as still, Crossings(pbx) as crossings:
+        measure("Service deleted, until it is back", await put_back(pbx, harm, ("service", AGENT), within=AT_ONCE))
+        assert await cluster_ip(pbx) == address
+        measure("change made while the Service was away, the longest on its way", await crossings.all_arrive())
+        assert still.blinks() == []
+    assert await agent_identities(pbx) == before
+
+
+async def test_an_image_that_does_not_exist_is_taken_out_of_the_daemonset_before_any_agent_goes(
+    pbx: ClusterPbx, measure: Measure
+) -> None:
+    before = await agent_identities(pbx)
+
+    async def harm() -> None:
+        containers = [{"name": "agent", "image": "eventfed:of-somebody"}]
+        patch = {"spec": {"template": {"spec": {"containers": containers}}}}
+        await pbx.cluster.kubectl("patch", "daemonset", AGENT, "-n", pbx.namespace, "-p", json.dumps(patch))
+
+    async with Still(pbx) as still, Crossings(pbx) as crossings, covered(pbx) as coverage:
+        measure(
+            "DaemonSet changed by hand, until it is put back",
+            await put_back(pbx, harm, ("daemonset", AGENT), within=AT_ONCE),
+        )
+        await pbx.wait_ready()
+        await crossings.all_arrive()
+        assert coverage.gaps == []
+        assert still.blinks() == []
+    assert await agent_identities(pbx) == before
+
+
+async def test_a_daemonset_that_is_deleted_with_its_agents_is_back_within_seconds_and_nothing_is_lost(
+    pbx: ClusterPbx, measure: Measure
+) -> None:
+    before = await agent_identities(pbx)
+    async with Still(pbx) as still, Crossings(pbx, pause=0.2) as crossings:
+        began = time.monotonic()
+        await pbx.cluster.delete("daemonset", AGENT, pbx.namespace, "--wait=false")
+        measure("DaemonSet deleted, until all its agents are replaced", await rolled_out(pbx, before) - began)
+        measure("change made while agents were away, the longest on its way", await crossings.all_arrive())
+        assert still.blinks() == []
     await pbx.wait_ready()
+    await crosses(pbx)
