@@ -12,7 +12,7 @@ from eventfed.roster import Roster
 from eventfed.spec import Spec
 
 from .adapters import PjsipAdapter, Tokens, answers
-from .configuration import AgentConfiguration, AgentSection, MemberConfiguration, split_address
+from .configuration import AgentConfiguration, AgentSection, ConfigurationError, MemberConfiguration, split_address
 from .journal import Journal
 from .latencies import Latencies
 from .member import Member
@@ -20,7 +20,7 @@ from .names import Filters
 from .nats_access import credentials, federation_settings
 from .payloads import MalformedPayload, Payload, parse_payload
 from .reporting import report_for_ever
-from .rostering import Parting, part_with, roster_members
+from .rostering import Parting, part_with, roster_members, with_rules
 from .sip import (
     Address,
     Bind,
@@ -59,6 +59,7 @@ class Agent:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.configuration = configuration
+        """The file's, with the rules of the roster."""
         self.journal = journal or Journal()
         self.latencies = Latencies()
         self.members: dict[str, Member] = {}
@@ -66,6 +67,7 @@ class Agent:
         self.requests_without_roster = 0
         self.malformed_payloads = 0
         self.member_failures = 0
+        self._file = configuration
         self._tokens = tokens
         self._wall_clock = wall_clock
         self._filters = Filters(configuration.events)
@@ -131,25 +133,37 @@ class Agent:
         Raises:
             AgentError: when a section changed that needs another process; nothing was changed then.
         """
-        old = self.configuration
+        old = self._file
         for section in ("federation", "nats", "agent"):
             if _fixed(getattr(old, section)) != _fixed(getattr(configuration, section)):
                 raise AgentError(f"section [{section}] has changed: restart the agent")
         if old.roster_node != configuration.roster_node:
             raise AgentError("[[members]] have come to an agent that reads a roster, or gone: restart the agent")
-        self.configuration = configuration
-        self.federation.configure(federation_settings(configuration))
-        before, self._filters = self._filters, Filters(configuration.events)
-        reshaped = (before.storage, before.injection) != (self._filters.storage, self._filters.injection)
+        self._file = configuration
         if tokens != self._tokens:
             self._tokens = tokens
             self.journal.info("tokens_changed", configuration.agent.name, tokens=len(tokens.values))
             for member in self.members.values():
                 member.adapter.use_tokens(tokens)
+        self._configure()
+
+    def _configure(self, before: Roster | None = None) -> None:
+        """Take over what file and roster say now. `before` is the roster until now."""
+        old = self.configuration
+        try:
+            configuration = with_rules(self._file, self._roster)
+            self.journal.settled("rules_refused", self._file.agent.name)
+        except ConfigurationError as error:
+            self.journal.warn("rules_refused", self._file.agent.name, error=str(error))
+            configuration = self._file.model_copy(update={"events": old.events, "departure": old.departure})
+        self.configuration = configuration
+        self.federation.configure(federation_settings(configuration))
+        filters, self._filters = self._filters, Filters(configuration.events)
+        reshaped = (filters.storage, filters.injection) != (self._filters.storage, self._filters.injection)
         if configuration.timing != old.timing:
             for member in self.members.values():
                 member.retime(configuration.timing)
-        partings = self._serve_wanted(reshaped=reshaped)
+        partings = self._serve_wanted(reshaped=reshaped, before=before)
         if configuration.events != old.events:
             for member in self.members.values():
                 if member.name not in partings:
@@ -166,7 +180,7 @@ class Agent:
                 if roster is not None and roster != self._roster:
                     self.journal.info("roster_changed", node, members=len(roster.members))
                     before, self._roster = self._roster, roster
-                    self._serve_wanted(before=before)
+                    self._configure(before)
                 for member in self.members.values():
                     if member.identity is not None:
                         member.identity.rosters_changed()

@@ -169,6 +169,7 @@ class TimingSection(Spec):
     sweep: Annotated[float, Field(gt=0)] = 3600.0
     ready_after: Annotated[float, Field(gt=0)] = 20.0
     withdrawal: Annotated[float, Field(gt=0)] = 30.0
+    handover: Annotated[float, Field(ge=0)] = 0.0
     shutdown: Annotated[float, Field(gt=0)] = 8.0
     contended_pause: Annotated[float, Field(gt=0)] = 60.0
     lease_ttl: Annotated[float, Field(ge=1)] = 30.0

@@ -62,8 +62,13 @@ class DumpRounds:
         self._wake.set()
 
     def learned_eid(self) -> None:
-        """The member's EID is known now."""
+        """The member's EID is known now, with the first thing that it published to us.
+
+        It may have answered our request to another agent until then, whose node's Service leads to us from now on: of
+        a dump that is under way we have the rest alone, and nothing that it lacks is missing.
+        """
         self._learned.set()
+        self.dumps.gap()
 
     def wake(self) -> None:
         """What `can_dump` says may have changed."""

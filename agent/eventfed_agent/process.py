@@ -10,6 +10,7 @@ from .adapters import Tokens
 from .agent import Agent, AgentError
 from .configuration import AgentConfiguration, ConfigurationError, load_configuration, read_secret
 from .endpoints import Readiness, serve_endpoints
+from .handing_over import hand_over
 from .journal import Journal
 
 __all__ = ["read_tokens", "run_agent"]
@@ -64,6 +65,7 @@ async def run_agent(
                     started(agent, url)
                 await _until_stopped(agent, path, stop, journal)
                 readiness.stop()
+                await hand_over(agent.members.values, agent.configuration.timing.handover)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -1,13 +1,39 @@
-"""From a roster to the members that an agent serves, and how to part with those that went. No I/O."""
+"""From a roster to what crosses and the members that an agent serves, and how to part with those that went. No I/O."""
 
 import enum
 from collections.abc import Callable, Iterable
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationError
 
 from eventfed.roster import Roster
+from eventfed.spec import DepartureSpec, EventSpec, Spec, check_events
 
-from .configuration import MemberConfiguration
+from .configuration import AgentConfiguration, ConfigurationError, MemberConfiguration
 
-__all__ = ["Parting", "part_with", "roster_members"]
+__all__ = ["Parting", "part_with", "roster_members", "with_rules"]
+
+
+class _Rules(Spec):
+    events: Annotated[tuple[EventSpec, ...], Field(min_length=1), AfterValidator(check_events)]
+    departure: DepartureSpec = DepartureSpec()
+
+
+def with_rules(configuration: AgentConfiguration, roster: Roster | None) -> AgentConfiguration:
+    """The configuration with what a roster says of events and departure, if it does, in place of the file's: a file
+    that the kubelet brings is up to a minute old.
+
+    Raises:
+        ConfigurationError: the rules cannot be read; a later version may have written them.
+    """
+    if roster is None or not roster.rules:
+        return configuration
+    try:
+        rules = _Rules.model_validate_json(roster.rules)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'rules'}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise ConfigurationError(f"roster of {roster.node}: " + "; ".join(lines)) from None
+    return configuration.model_copy(update={"events": rules.events, "departure": rules.departure})
 
 
 class Parting(enum.Enum):

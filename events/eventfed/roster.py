@@ -12,10 +12,13 @@ import msgpack
 from ._envelope import ENVELOPE_VERSION, MAX_ENVELOPE, unpack_map
 from ._errors import MalformedEnvelope
 
-__all__ = ["MAX_ROSTER", "Roster", "RosterMember", "decode_roster", "encode_roster"]
+__all__ = ["MAX_ROSTER", "MAX_RULES", "Roster", "RosterMember", "decode_roster", "encode_roster"]
 
 MAX_ROSTER = 256
 """How many members one node may have; a kubelet runs 110 pods unless told otherwise."""
+
+MAX_RULES = 16_384
+"""The longest rules, in bytes."""
 
 _MAX_TEXT = 253
 SipTransport: TypeAlias = Literal["udp", "tcp"]
@@ -44,10 +47,16 @@ class RosterMember:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The members on one node, by name. An empty one is a roster too: the agent then knows that it has nobody."""
+    """The members on one node, by name. An empty one is a roster too: the agent then knows that it has nobody.
+
+    Args:
+        rules: what crosses, and what becomes of the states of who has gone, in place of the agent's own file: a JSON
+            object with ``events`` and ``departure`` of an EventFederation. Empty: the file counts.
+    """
 
     node: str
     members: tuple[RosterMember, ...] = ()
+    rules: str = ""
 
 
 def encode_roster(roster: Roster) -> bytes:
@@ -60,7 +69,10 @@ def encode_roster(roster: Roster) -> bytes:
         [one.name, one.uid, one.host, one.port, one.transport, one.leaving]
         for one in sorted(roster.members, key=lambda one: (one.name, one.uid))
     ]
-    packed: bytes = msgpack.packb({"v": ENVELOPE_VERSION, "node": roster.node, "members": members})
+    rules = {"rules": roster.rules} if roster.rules else {}
+    packed: bytes = msgpack.packb({"v": ENVELOPE_VERSION, "node": roster.node, "members": members, **rules})
+    if len(roster.rules.encode()) > MAX_RULES:
+        raise MalformedEnvelope(f"roster: rules have at most {MAX_RULES} bytes")
     if len(members) > MAX_ROSTER or len(packed) > MAX_ENVELOPE:
         raise MalformedEnvelope(f"{len(members)} members on {roster.node!r:.80}: a roster has at most {MAX_ROSTER}")
     return packed
@@ -77,7 +89,10 @@ def decode_roster(data: bytes) -> Roster:
     members = body.get("members")
     if not isinstance(members, list) or len(members) > MAX_ROSTER:
         raise MalformedEnvelope(f"roster: 'members' must be a list of at most {MAX_ROSTER}")
-    return Roster(_text("node", body.get("node")), tuple(_member(one) for one in members))
+    rules = body.get("rules", "")
+    if not isinstance(rules, str) or len(rules.encode(errors="replace")) > MAX_RULES:
+        raise MalformedEnvelope(f"roster: 'rules' must be text of at most {MAX_RULES} bytes")
+    return Roster(_text("node", body.get("node")), tuple(_member(one) for one in members), rules)
 
 
 def _member(one: Any) -> RosterMember:

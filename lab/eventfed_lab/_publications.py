@@ -29,7 +29,7 @@ class OutboundPublication:
     def __init__(self, socket: SipSocket, event: str, agent: Address, expiration: int, token: str | None) -> None:
         self._socket = socket
         self._event = event
-        self._agent = agent
+        self.agent = agent
         self._token = token
         self._expires = expiration
         self._etag: str | None = None
@@ -64,13 +64,13 @@ class OutboundPublication:
         if self._etag is not None and not self.wedged:
             self._number += 1
             with suppress(TimeoutError):
-                await self._socket.send(self._request(b"", 0), self._agent, within=1.0)
+                await self._socket.send(self._request(b"", 0), self.agent, within=1.0)
 
     async def _publish(self, body: bytes, expires: int) -> None:
         while True:
             self._number += 1
             try:
-                response = await self._socket.send(self._request(body, expires), self._agent)
+                response = await self._socket.send(self._request(body, expires), self.agent)
             except TimeoutError:
                 self.dropped += 1
                 return
@@ -88,7 +88,7 @@ class OutboundPublication:
                 return
 
     def _request(self, body: bytes, expires: int) -> Request:
-        host = netloc(self._agent).rpartition(":")[0]
+        host = netloc(self.agent).rpartition(":")[0]
         me = f"<sip:{_RESOURCE}@{host}>"
         request = self._socket.request(
             "PUBLISH", self._uri, caller=f"{me};tag={self._tag}", callee=me, call_id=self._call_id, number=self._number

@@ -149,6 +149,12 @@ class SimulatedServer:
     def resume(self) -> None:
         self._running_socket().resume()
 
+    def point(self, agent: Address) -> None:
+        """Send to another agent from now on, as where a Service leads to another pod."""
+        self.agent = agent
+        for publication in self._outbound.values():
+            publication.agent = agent
+
     async def restart(self) -> None:
         if self.running:
             await self.stop_now()

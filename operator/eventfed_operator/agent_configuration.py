@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventfed.resource import CredentialsSpec, NatsSpec, SecretKey
+from eventfed.resource import CredentialsSpec, EventFederationSpec, NatsSpec, SecretKey
 
 from .resources import InvalidResource, Resource, Settings
 from .tokens import Tokens
@@ -20,6 +20,7 @@ __all__ = [
     "AgentConfigurationFile",
     "SecretFile",
     "agent_configuration",
+    "live_sections",
     "referenced_secrets",
     "toml_document",
 ]
@@ -30,10 +31,14 @@ CONFIGURATION_FOLDER = "/etc/eventfed"
 NO_NATS = "spec.nats.servers is missing, and this operator was installed without the chart's NATS: name your servers"
 NATS_FOLDER = "/etc/eventfed-nats"
 SIP_PORT = 5066
-HTTP_PORT = 9466
+HANDOVER = 6.0
+"""How long, in seconds, an agent that is told to end serves on at most, until the next one of its node has the members.
 
-_LIVE = ("events", "departure")
-"""Sections that a running agent takes over; any other change needs another process."""
+It is not ready meanwhile: kube-proxy lets what has flowed to one pod flow there as long as that is ready, though it is
+about to end (``pkg/proxy/conntrack/cleanup.go``: only of pods that do not serve the flows are cut), and all that
+Asterisk sends is one flow. A rollout that ended agents which were ready to the last stopped states for 2 to 12 s.
+"""
+HTTP_PORT = 9466
 
 _LIVE_SECRETS = {"token": "token_file", "previous-token": "previous_token_file"}
 """Header secrets, and the fields of ``[agent]`` that name their files: a running agent takes both over."""
@@ -91,15 +96,22 @@ def agent_configuration(
             "log_level": spec.agent.log_level,
             "log_format": "json",
         },
-        "departure": spec.departure.model_dump(mode="json"),
-        "events": [event.model_dump(mode="json", exclude_defaults=True) for event in spec.events],
+        "timing": {"handover": HANDOVER},
     }
-    fixed = {name: section for name, section in sections.items() if name not in _LIVE}
+    fixed = dict(sections)
     fixed["agent"] = {key: value for key, value in fixed["agent"].items() if key not in _LIVE_SECRETS.values()}
     kept = {key: value for key, value in secrets.items() if key not in _LIVE_SECRETS}
     seen = {file.secret: secret_versions.get(file.secret) for file in files}
     digest = hashlib.sha256(json.dumps([fixed, kept, seen], sort_keys=True).encode()).hexdigest()
-    return AgentConfigurationFile(toml_document(sections), files, secrets, digest[:32])
+    return AgentConfigurationFile(toml_document(sections | live_sections(spec)), files, secrets, digest[:32])
+
+
+def live_sections(spec: EventFederationSpec) -> dict[str, Any]:
+    """What a running agent takes over, from its file and from its roster; any other change needs another process."""
+    return {
+        "departure": spec.departure.model_dump(mode="json"),
+        "events": [event.model_dump(mode="json", exclude_defaults=True) for event in spec.events],
+    }
 
 
 def _nats(spec: NatsSpec, settings: Settings) -> tuple[dict[str, Any], tuple[SecretFile, ...], dict[str, str]]:

@@ -35,7 +35,7 @@ from .conditions import Circumstances, notices
 from .drift import is_foreign, matches, stamped
 from .observed import ObjectKey, Observed
 from .resources import FINALIZER, Resource, Settings
-from .rosters import changed_rosters, select_members, wanted_rosters
+from .rosters import changed_rosters, roster_rules, select_members, wanted_rosters
 from .statuses import build_status, differs, recorded_address, service_address
 from .streams import stream_differs, stream_owner, wanted_stream
 from .tokens import next_tokens
@@ -57,7 +57,7 @@ def reconcile(resource: Resource, settings: Settings, observed: Observed) -> tup
         if not resource.spec.paused:
             actions += _objects(case)
             actions += _stream(case)
-        actions += _rosters(case, wanted_rosters(resource, case.selection.members, observed.agents))
+        actions += _rosters(case, wanted_rosters(resource, case.selection.members, observed.agents, _rules(case)))
     status = build_status(case)
     if differs(resource.status, status):
         actions.append(WriteStatus(status))
@@ -173,6 +173,10 @@ def _owns_stream(case: Circumstances) -> bool:
     return stream is not None and stream.owner == stream_owner(case.resource)
 
 
+def _rules(case: Circumstances) -> str:
+    return roster_rules(case.resource, case.observed.bus.rosters.values())
+
+
 def _rosters(case: Circumstances, wanted: Mapping[str, Roster]) -> Iterator[Action]:
     """Rosters to write: only on a stream that is ours, or that somebody made by hand and nobody else has."""
     bus = case.observed.bus
@@ -190,7 +194,8 @@ def _withdraw(case: Circumstances) -> Iterator[Action]:
     waited = (observed.now - max(resource.deleted, observed.since or resource.deleted)).total_seconds()
     concerns_us = case.obstacle is None and (observed.bus.stream is None or _owns_stream(case))
     if concerns_us and waited < case.settings.withdrawal:
-        yield from _rosters(case, {agent.node: Roster(agent.node) for agent in observed.agents if agent.node})
+        nodes = {agent.node for agent in observed.agents if agent.node}
+        yield from _rosters(case, {node: Roster(node, rules=_rules(case)) for node in sorted(nodes)})
         withdrawn = observed.bus.connected and observed.bus.stream is not None and not observed.bus.leases
         if not withdrawn and (observed.agents or not observed.bus.connected):
             yield LookAgain(_WITHDRAWAL_LOOK)

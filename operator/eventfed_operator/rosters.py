@@ -1,16 +1,18 @@
 """From the pods of a namespace to the rosters of its nodes."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from eventfed.resource import Protocol
-from eventfed.roster import MAX_ROSTER, Roster, RosterMember
+from eventfed.roster import MAX_ROSTER, MAX_RULES, Roster, RosterMember
 
+from .agent_configuration import live_sections
 from .observed import Agent, Pod, Rival
 from .resources import Resource
 
-__all__ = ["Selection", "changed_rosters", "select_members", "wanted_rosters"]
+__all__ = ["Selection", "changed_rosters", "roster_rules", "select_members", "wanted_rosters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,22 @@ def select_members(resource: Resource, pods: Iterable[Pod], rivals: Iterable[Riv
     return Selection(tuple(members), tuple(contended), without_port)
 
 
-def wanted_rosters(resource: Resource, members: Iterable[Pod], agents: Iterable[Agent]) -> dict[str, Roster]:
+def roster_rules(resource: Resource, present: Iterable[Roster]) -> str:
+    """What rosters say beside members: so filters count within a second, where the kubelet takes up to a minute to
+    bring them in the agents' file. It does, if they are too long for a roster.
+
+    Args:
+        present: the rosters as they are; a paused EventFederation keeps their rules.
+    """
+    if resource.spec.paused:
+        return next((one.rules for one in present if one.rules), "")
+    rules = json.dumps(live_sections(resource.spec), sort_keys=True, ensure_ascii=False)
+    return rules if len(rules.encode()) <= MAX_RULES else ""
+
+
+def wanted_rosters(
+    resource: Resource, members: Iterable[Pod], agents: Iterable[Agent], rules: str = ""
+) -> dict[str, Roster]:
     """The roster of each node that has a member or an agent: an agent without a roster answers nobody.
 
     A pod is on it from its address until it is gone, ready or not: an agent must know whom it hears, and a server that
@@ -64,7 +81,7 @@ def wanted_rosters(resource: Resource, members: Iterable[Pod], agents: Iterable[
             one = RosterMember(pod.name, pod.uid, pod.address, port, transport, leaving=pod.terminating)
             by_node.setdefault(pod.node, []).append(one)
     return {
-        node: Roster(node, tuple(sorted(some, key=lambda one: (one.name, one.uid))[:MAX_ROSTER]))
+        node: Roster(node, tuple(sorted(some, key=lambda one: (one.name, one.uid))[:MAX_ROSTER]), rules)
         for node, some in sorted(by_node.items())
     }
 

@@ -1,6 +1,7 @@
 """An agent that reads its members from NATS, as under Kubernetes, with simulated servers."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -41,8 +42,8 @@ class Ground:
         await server.start()
         return server
 
-    async def roster(self, node: str, *members: RosterMember) -> None:
-        await self.operator.administration.write_roster(Roster(node, members))
+    async def roster(self, node: str, *members: RosterMember, rules: str = "") -> None:
+        await self.operator.administration.write_roster(Roster(node, members, rules))
 
     def reported(self) -> dict[str, ReportedMember]:
         return {one.uid: one for report in self.operator.reports.current() for one in report.members}
@@ -108,6 +109,71 @@ async def test_who_leaves_the_federation_is_withdrawn_from_and_who_ends_is_let_g
     assert await c.device_state(OTHERS) is DeviceState.RINGING, "nobody has the time for a pod that ends"
     await ground.roster("node-1", on_roster(a), on_roster(b))
     await b.wait_device(OTHERS, DeviceState.RINGING)
+
+
+async def test_filters_come_with_the_roster_and_an_older_file_does_not_take_them_back(
+    ground: Ground, until: Until
+) -> None:
+    def rules(*patterns: str) -> str:
+        return json.dumps({"events": [{"type": "device_state", "exclude": patterns}]})
+
+    agent = await ground.agent("node-1")
+    a, b = [await ground.server(name, agent) for name in "ab"]
+    both = (on_roster(a), on_roster(b))
+    await ground.roster("node-1", *both)
+    await agent.wait_members("synced", "a", "b")
+    await a.set_device(OTHERS, DeviceState.RINGING)
+    await b.wait_device(OTHERS, DeviceState.RINGING)
+    await ground.roster("node-1", *both, rules=rules("^Custom:of-"))
+    await b.wait_device(OTHERS, DeviceState.UNKNOWN)
+    assert await a.device_state(OTHERS) is DeviceState.RINGING
+    agent.sections["departure"] = {"grace_period": 4.0, "mailbox_grace_period": 3.0}
+    agent.write()
+    await until(lambda: "configuration_changed" in agent.log)
+    await ground.roster("node-1", *both, rules='{"events": [], "later": true}')
+    await until(lambda: "rules_refused" in agent.log)
+    await a.set_device("Custom:crosses", DeviceState.BUSY)
+    await b.wait_device("Custom:crosses", DeviceState.BUSY)
+    assert await b.device_state(OTHERS) is DeviceState.UNKNOWN, "what counted before still does"
+    await ground.roster("node-1", *both, rules=rules())
+    await b.wait_device(OTHERS, DeviceState.RINGING)
+    await ground.roster("node-1", *both, rules=rules("^Custom:of-"))
+    await b.wait_device(OTHERS, DeviceState.UNKNOWN)
+    await ground.roster("node-1", *both)
+    await b.wait_device(OTHERS, DeviceState.RINGING)
+
+
+async def test_an_agent_that_another_one_follows_serves_on_until_that_one_has_its_members(
+    ground: Ground, until: Until
+) -> None:
+    first, second = [await ground.agent("node-1", start=False, name=name) for name in ("first", "second")]
+    for agent in (first, second):
+        agent.sections["timing"] = {**agent.sections["timing"], "handover": 8.0}
+        await agent.start()
+    a, b = [await ground.server(name, first) for name in "ab"]
+    await ground.roster("node-1", on_roster(a), on_roster(b))
+    await first.wait_members("synced", "a", "b")
+    ending = asyncio.create_task(first.stop())
+    await until(lambda: "agent_stops" in first.log)
+    with pytest.raises(OSError, match="503"):
+        await first.get("/readyz")
+    await a.set_device("Custom:meanwhile", DeviceState.BUSY)
+    await b.wait_device("Custom:meanwhile", DeviceState.BUSY)
+    assert ground.leases() == {"uid-a": "first", "uid-b": "first"}
+    seen: set[int] = set()
+    # Neither server has anything to say, and what it is made to say goes to the second agent from now on.
+    for server in (a, b):
+        server.point((second.host, second.sip_port))
+    while not ending.done():
+        seen.add(len(ground.leases()))
+        await asyncio.sleep(0.01)
+    assert seen == {2}, "each has a lease all the time"
+    assert ground.leases() == {"uid-a": "second", "uid-b": "second"}
+    assert await second.metric("eventfed_bus_total", name="leases_lost") == 0
+    await second.wait_members("synced", "a", "b")
+    await b.set_device("Custom:meanwhile", DeviceState.RINGING)
+    await a.set_device("Custom:of-a", DeviceState.RINGING)
+    await b.wait_device("Custom:of-a", DeviceState.RINGING)
 
 
 async def test_an_empty_roster_withdraws_everything_which_ends_a_federation(ground: Ground, until: Until) -> None:
@@ -206,6 +272,29 @@ async def test_a_secret_is_replaced_without_a_restart_and_it_is_told_who_has_the
     await a.set_device(OTHERS, DeviceState.BUSY)
     await b.wait_device(OTHERS, DeviceState.BUSY)
     assert set((await agent.member_states()).values()) == {"synced"}
+
+
+async def test_a_secret_that_was_lost_counts_until_the_servers_have_the_new_one(ground: Ground, until: Until) -> None:
+    agent = await ground.agent("node-1")
+    a, b = [await ground.server(name, agent) for name in "ab"]
+    await ground.roster("node-1", on_roster(a), on_roster(b))
+    await agent.wait_members("synced", "a", "b")
+    agent.token = "token-of-the-lab-2"
+    agent.write()
+    await until(lambda: "tokens_changed" in agent.log)
+    for origin, other, state in ((a, b, DeviceState.RINGING), (b, a, DeviceState.BUSY)):
+        await origin.set_device(f"Custom:of-{origin.name}", state)
+        await other.wait_device(f"Custom:of-{origin.name}", state)
+    b.accept_tokens(agent.token)
+    await until(lambda: ground.reported()["uid-b"].token == token_mark(agent.token))
+    assert ground.reported()["uid-a"].token == token_mark(TOKEN)
+    await a.set_device("Custom:of-a", DeviceState.INUSE)
+    await b.wait_device("Custom:of-a", DeviceState.INUSE)
+    # Who has taken the new one is never again offered the old one.
+    b.accept_tokens(TOKEN)
+    await a.set_device("Custom:of-a", DeviceState.BUSY)
+    await asyncio.sleep(1)
+    assert await b.device_state("Custom:of-a") is DeviceState.INUSE
 
 
 async def test_departure_and_times_change_without_a_restart_and_the_rest_is_refused(

@@ -126,7 +126,7 @@ def test_a_new_agent_is_ready_before_the_old_one_ends(operator_world: Any) -> No
         "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
     }
     pod = agents["template"]["spec"]
-    assert pod["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 4}}}
+    assert "lifecycle" not in pod["containers"][0], "an agent that sleeps in preStop is ready, and keeps its flows"
     assert pod["terminationGracePeriodSeconds"] > 4 + 8
 
 

@@ -11,6 +11,7 @@ from eventfed.roster import Roster
 from eventfed_operator.actions import Apply, DeleteStream, LookAgain, PublishRoster, RemoveFinalizer
 from eventfed_operator.observed import Bus, Stream
 from eventfed_operator.reconcile import reconcile
+from eventfed_operator.rosters import roster_rules
 
 LEASE = Lease(EID.parse("02:00:00:00:00:0a"), uid="uid-0", name="asterisk-0", agent="a", instance="i", epoch=1)
 
@@ -32,8 +33,7 @@ def test_a_deletion_waits_for_the_withdrawal_and_then_lets_go(world: Any) -> Non
     delete(world)
     actions = world.step()
     assert actions == (
-        PublishRoster("node-0", Roster("node-0")),
-        PublishRoster("node-1", Roster("node-1")),
+        *(PublishRoster(node, Roster(node, rules=roster_rules(world.resource, ()))) for node in ("node-0", "node-1")),
         LookAgain(1.0),
     )
     assert world.step() == (LookAgain(1.0),)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventfed import MalformedEnvelope, UnsupportedEnvelope
-from eventfed.roster import MAX_ROSTER, Roster, RosterMember, decode_roster, encode_roster
+from eventfed.roster import MAX_ROSTER, MAX_RULES, Roster, RosterMember, decode_roster, encode_roster
 
 MEMBER = RosterMember("asterisk-0", "7c0a", "10.244.1.7", 5060, "udp", leaving=False)
 WIRE: list[Any] = ["asterisk-0", "7c0a", "10.244.1.7", 5060, "udp", False]
@@ -25,10 +25,10 @@ members = st.builds(
 
 
 @settings(max_examples=200)
-@given(st.lists(members, max_size=5), st.text(min_size=1, max_size=60))
-def test_a_roster_reads_as_it_was_written(some: list[RosterMember], node: str) -> None:
-    read = decode_roster(encode_roster(Roster(node, tuple(some))))
-    assert read.node == node
+@given(st.lists(members, max_size=5), st.text(min_size=1, max_size=60), st.text(max_size=60))
+def test_a_roster_reads_as_it_was_written(some: list[RosterMember], node: str, rules: str) -> None:
+    read = decode_roster(encode_roster(Roster(node, tuple(some), rules)))
+    assert (read.node, read.rules) == (node, rules)
     assert sorted(read.members, key=repr) == sorted(some, key=repr)
 
 
@@ -52,6 +52,8 @@ def test_what_a_later_version_adds_is_let_be() -> None:
         ({"node": "a"}, "'members' must be a list"),
         ({"node": "a", "members": [WIRE] * (MAX_ROSTER + 1)}, "at most 256"),
         ({"node": "", "members": []}, "'node' must be text"),
+        ({"node": "a", "members": [], "rules": {}}, "'rules' must be text"),
+        ({"node": "a", "members": [], "rules": "ä" * (MAX_RULES // 2 + 1)}, "at most 16384 bytes"),
         ({"node": "a", "members": [{}]}, "a member has a name"),
         ({"node": "a", "members": [WIRE[:5]]}, "a member has a name"),
         ({"node": "a", "members": [[7, *WIRE[1:]]]}, "'name' must be text"),
@@ -72,7 +74,9 @@ def test_a_roster_of_a_later_version_says_so() -> None:
         decode_roster(msgpack.packb({"v": 2}))
 
 
-def test_more_members_than_a_node_can_have_are_not_written() -> None:
+def test_more_than_a_node_can_have_is_not_written() -> None:
+    with pytest.raises(MalformedEnvelope, match="at most 16384 bytes"):
+        encode_roster(Roster("node-a", (), "x" * (MAX_RULES + 1)))
     some = tuple(RosterMember(f"asterisk-{i}", "u", "10.0.0.1") for i in range(MAX_ROSTER + 1))
     with pytest.raises(MalformedEnvelope, match="257 members on 'node-a'"):
         encode_roster(Roster("node-a", some))

@@ -1,5 +1,6 @@
 """Which pods are members, and on whose roster they stand."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -9,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventfed.resource import MembersSpec
-from eventfed.roster import Roster, RosterMember
+from eventfed.roster import MAX_RULES, Roster, RosterMember
+from eventfed_operator.actions import PublishRoster
 from eventfed_operator.observed import Agent, Pod, Rival, read_agent, read_pod, read_rival
-from eventfed_operator.rosters import changed_rosters, select_members, wanted_rosters
+from eventfed_operator.rosters import changed_rosters, roster_rules, select_members, wanted_rosters
 
 
 def rival(world: Any, name: str, *, older_by: float, **labels: str) -> Rival:
@@ -156,6 +158,38 @@ def test_each_node_has_a_roster_of_its_members(operator_world: Any) -> None:
         ),
         "node-b": Roster("node-b"),
     }
+
+
+def test_rosters_bring_filters_and_departure_and_keep_them_while_paused(operator_world: Any) -> None:
+    def rules() -> set[str]:
+        return {one.rules for one in world.bus.rosters.values()}
+
+    world = operator_world()
+    world.run()
+    world.settle()
+    (before,) = rules()
+    world.change(events=[{"type": "device_state", "exclude": ["^Custom:x"]}], departure={"gracePeriod": 7})
+    published = [action for action in world.step() if isinstance(action, PublishRoster)]
+    assert len(published) == len(world.bus.rosters) > 1
+    (changed,) = rules()
+    assert json.loads(changed)["events"] == [{"type": "device_state", "exclude": ["^Custom:x"]}]
+    assert json.loads(changed)["departure"]["grace_period"] == 7
+    world.change(paused=True, events=[{"type": "device_state"}])
+    world.pods.append(world.pod(9, node="node-9"))
+    world.settle()
+    assert rules() == {changed}, "the new node's too"
+    world.change(paused=False)
+    world.settle()
+    assert changed not in rules()
+    assert before not in rules()
+
+
+def test_rules_too_long_for_a_roster_are_left_to_the_agents_file(operator_world: Any) -> None:
+    patterns = [f"^Custom:{number:03}{'x' * 240}$" for number in range(32)]
+    world = operator_world(events=[{"type": "device_state", "include": patterns}])
+    assert 0 < len(roster_rules(world.resource, ())) <= MAX_RULES
+    world.change(events=[{"type": "device_state", "include": patterns, "exclude": [f"{one}y" for one in patterns]}])
+    assert roster_rules(world.resource, ()) == ""
 
 
 def test_only_what_changed_is_written() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from eventfed.roster import Roster, RosterMember
 from eventfed_agent.configuration import NODE_VARIABLE, ConfigurationError, MemberConfiguration, parse_configuration
-from eventfed_agent.rostering import Parting, part_with, roster_members
+from eventfed_agent.rostering import Parting, part_with, roster_members, with_rules
 
 LEAST = """
 events = [{ type = "device_state" }]
@@ -22,6 +22,30 @@ NEW = RosterMember("asterisk-0", "uid-new", "10.0.0.2", 5080, "tcp")
 
 def roster(*members: RosterMember) -> Roster:
     return Roster("node-1", members)
+
+
+def test_the_rules_of_a_roster_go_before_those_of_the_file() -> None:
+    file = parse_configuration(LEAST, "file")
+    assert with_rules(file, None) == with_rules(file, roster(NEW)) == file
+    rules = '{"events": [{"type": "mwi", "voicemail_storage": "Shared"}], "departure": {"grace_period": 7}}'
+    ruled = with_rules(file, Roster("node-1", (), rules))
+    assert [event.type for event in ruled.events] == ["mwi"]
+    assert ruled.departure.grace_period == 7
+    assert ruled.model_copy(update={"events": file.events, "departure": file.departure}) == file
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ("no JSON", "roster of node-1"),
+        ('{"events": []}', "events"),
+        ('{"events": [{"type": "mwi"}]}', "voicemailStorage"),
+        ('{"events": [{"type": "device_state"}], "news": 1}', "news"),
+    ],
+)
+def test_rules_that_cannot_be_read_are_refused(rules: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        with_rules(parse_configuration(LEAST, "file"), Roster("node-1", (), rules))
 
 
 def test_a_roster_names_members_by_their_uid() -> None:

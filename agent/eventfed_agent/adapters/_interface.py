@@ -65,6 +65,10 @@ class Adapter(Protocol):
         """Make the server publish a device that it does not keep, behind all that it has queued."""
         ...
 
+    async def nudge(self, device: str, eid: EID) -> None:
+        """Make the server publish a device that it does not keep, whatever else is under way."""
+        ...
+
     async def is_alive(self, within: float) -> bool:
         """Whether the server answers anything at all within `within` seconds."""
         ...

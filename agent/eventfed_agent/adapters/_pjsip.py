@@ -60,10 +60,13 @@ class PjsipAdapter:
         self._federation_eid = federation_eid
         self._resource = resource
         self._taken: SecretHeader | None = None
+        self._outlived: SecretHeader | None = None
         self._headers = _headers(tokens)
         self._header = self._headers[0]
         self._devices = [self._publisher(DEVICE_STATE_PACKAGE) for _ in range(lanes)]
         self._mailboxes = [self._publisher(MWI_PACKAGE) for _ in range(_MWI_LANES)]
+        self._nudger: Publisher | None = None
+        self._nudging = asyncio.Lock()
         self._control = {package: self._publisher(package) for package in (DEVICE_STATE_PACKAGE, MWI_PACKAGE)}
 
     def _publisher(self, package: str) -> Publisher:
@@ -93,12 +96,22 @@ class PjsipAdapter:
         event = Event.device(device, DeviceState.NOT_INUSE, eid, cachable=False)
         return await self._publish(self._control[DEVICE_STATE_PACKAGE], build_payload(event))
 
+    async def nudge(self, device: str, eid: EID) -> None:
+        if self._nudging.locked():
+            return
+        async with self._nudging:
+            if self._nudger is None:
+                self._nudger = self._publisher(DEVICE_STATE_PACKAGE)
+            event = Event.device(device, DeviceState.NOT_INUSE, eid, cachable=False)
+            await self._publish(self._nudger, build_payload(event))
+
     async def is_alive(self, within: float) -> bool:
         # The question carries the current secret, so an idle server too shows whether it knows it by now.
         current = self._headers[0]
         status = await _ask(self._user_agent, self._destination, within, current)
         if status in _KNOWS_US and current is self._headers[0]:
             self._header = self._taken = current
+            self._outlived = None
         return status is not None
 
     def use_tokens(self, tokens: Tokens) -> None:
@@ -106,6 +119,9 @@ class PjsipAdapter:
         self._headers = _headers(tokens)
         # What the server takes today it takes until it is told otherwise; `is_alive` finds out when.
         self._header = next((header for header in self._headers if header == present), self._headers[0])
+        if present is not None and present == self._taken and present not in self._headers:
+            # Nobody told us both: the Secrets were lost, or changed twice. The server learns the new one in a minute.
+            self._header = self._outlived = present
 
     @property
     def token_taken(self) -> str:
@@ -121,7 +137,7 @@ class PjsipAdapter:
         result = await publisher.publish(body)
         if result.status == 401:
             # While a token is being replaced, servers that were restarted meanwhile have the new one already.
-            for header in self._headers:
+            for header in (*self._headers, *filter(None, [self._outlived])):
                 if header is publisher.publication.secret:
                     continue
                 publisher.publication.secret = header

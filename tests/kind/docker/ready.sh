@@ -24,6 +24,11 @@ if ! docker version --format '{{.Server.Version}}' >/dev/null 2>&1; then
   [[ $EUID == 0 ]] || say "no docker daemon answers: start one"
   "$here/start.sh"
 fi
+# Each node takes some 20 of the kernel's 128 inotify instances; a kubelet that gets none does not start ("too many open files").
+instances=/proc/sys/fs/inotify/max_user_instances
+if (($(<"$instances") < 512)); then
+  { echo 512 >"$instances"; } 2>/dev/null || say "several clusters need more: sysctl fs.inotify.max_user_instances=512"
+fi
 [[ $((0x$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status) >> 24 & 1)) == 1 ]] && exit
 [[ $(docker info -f '{{.DefaultRuntime}}') == bounded || $(readlink -f /usr/local/sbin/runc || :) == "$here/runc-bounded" ]] || {
   echo "this machine keeps CAP_SYS_RESOURCE back, so docker --privileged fails: start the daemon" >&2

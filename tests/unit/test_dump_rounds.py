@@ -1,0 +1,75 @@
+"""A dump whose beginning another agent heard."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from eventfed import EID, DeviceState, EventType
+from eventfed_agent.adapters import AdapterOutcome, Delivery
+from eventfed_agent.dump_rounds import DumpRounds
+from eventfed_agent.dumps import DumpResult, Dumps
+
+ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, 200)
+KNOWN = {"Custom:first", "Custom:second"}
+
+
+class Server:
+    """A member and its adapter in one: it tells of two devices, the first of them to another agent at first."""
+
+    def __init__(self, *, moves: bool) -> None:
+        self.eid: EID | None = None if moves else EID.derive("a")
+        self.can_dump = True
+        self.last_heard = 0.0
+        self.results: list[DumpResult] = []
+        self.ended = asyncio.Event()
+        self.dumps = Dumps()
+        self.rounds = DumpRounds(self.dumps, self, self)  # type: ignore[arg-type]
+
+    async def request_dump(self, kind: EventType) -> AdapterOutcome:
+        if self.eid is None:
+            self.eid = EID.derive("a")
+            self.rounds.learned_eid()
+        else:
+            self.dumps.hear("Custom:first", DeviceState.BUSY)
+        self.dumps.hear("Custom:second", DeviceState.BUSY)
+        return ACCEPTED
+
+    async def probe(self, device: str, eid: EID) -> AdapterOutcome:
+        asyncio.get_running_loop().call_soon(self.rounds.heard_probe, device)
+        return ACCEPTED
+
+    def wanted_types(self) -> list[EventType]:
+        return [EventType.DEVICE_STATE_CHANGE]
+
+    def known_devices(self) -> set[str]:
+        return {*KNOWN, "Custom:gone"}
+
+    def dump_failed(self, outcome: Any) -> None:
+        raise AssertionError
+
+    def suspect_intrusion(self) -> None:
+        raise AssertionError
+
+    def dump_ended(self, result: DumpResult, *, heard_probe: bool) -> None:
+        assert heard_probe
+        self.results.append(result)
+        self.ended.set()
+
+
+@pytest.mark.parametrize("moves", [False, True])
+async def test_only_a_dump_that_was_heard_from_its_beginning_tells_that_something_is_missing(moves: bool) -> None:
+    server = Server(moves=moves)
+    task = asyncio.create_task(server.rounds.run())
+    try:
+        for _ in range(2):
+            server.ended.clear()
+            server.rounds.need("a test")
+            async with asyncio.timeout(5):
+                await server.ended.wait()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    first, second = server.results[:2]
+    assert first.missing == (frozenset() if moves else {"Custom:gone"})
+    assert second.missing == {"Custom:gone"}
