@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from eventfed import EID, Federation
 from eventfed.spec import EventSpec
@@ -30,7 +31,7 @@ def member() -> Member:
         filters=Filters((EventSpec.model_validate({"type": "device_state"}),)),
         timing=TimingSection(),
         federation_eid=EID.derive("eventfed/test"),
-        journal=Journal(),
+        journal=Journal(structlog.testing.CapturingLogger()),
         on_delivered=lambda event: None,
     )
 
