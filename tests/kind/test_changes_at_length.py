@@ -91,9 +91,11 @@ async def test_agents_are_replaced_node_by_node_and_all_servers_show_the_truth_a
             assert coverage.most > len(coverage.nodes), "the new one is ready before the old one ends"
             assert still.blinks() == []
         if wanted is not None:
-            measure(f"agents of two nodes replaced for another {field}", done - began)
-            measure(f"another {field}: change made meanwhile, the longest on its way", longest)
-            measure(f"another {field}: all servers show the truth, after the last agent", max(0.0, settled - done))
+            measure(f"agents: {field} changed, until those of both nodes are replaced", done - began)
+            measure(f"agents: {field} changed; a state that changed meanwhile, the longest on its way", longest)
+            measure(
+                f"agents: {field} changed; all servers show the truth, after the last agent", max(0.0, settled - done)
+            )
         assert truth.changes > 100
     await pbx.wait_ready()
 
