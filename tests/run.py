@@ -35,7 +35,7 @@ LIMITS = {"unit": 900, "bus": 900, "api": 600, "asterisk": 1_500, "kind": 2_400}
 FULL_LENGTH = 12
 
 # What is made first, in sight, because it may take a quarter of an hour once; the tests say why if it cannot be had.
-PREPARATIONS = {"api": ["tests/kind/build-tools.sh", "k8s", "etcd", "helm"], "kind": ["tests/kind/up.sh"]}
+PREPARATIONS = {"api": ["tests/kind/build-tools.sh", "k8s", "etcd", "helm"], "kind": ["tests/kind/build.sh"]}
 TRIED_AGAIN = 5
 
 
@@ -114,7 +114,7 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
     """One pytest process; a crash of it, or its hanging, counts as one failed test.
 
     On real servers with leases of a few seconds, a machine that stands still for a second looks like a fault. So up to
-    `TRIED_AGAIN` failures of the bus, api and asterisk suites are tried once more, and told apart in the summary.
+    `TRIED_AGAIN` failures of any suite but unit are tried once more, and told apart in the summary.
     """
     long = chosen.full or chosen.third is not None
     command = [sys.executable, "-m", "pytest", f"tests/{name}", "--quiet", *chosen.pytest]
@@ -126,9 +126,9 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
         command.append("--timeout=3600")
     if name == "kind":
         command.append("--timeout=900")
-    if name in PREPARATIONS:
-        subprocess.run(PREPARATIONS[name], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
     environment = {**os.environ, "EVENTFED_EXAMPLES": str(examples(chosen))}
+    if name in PREPARATIONS:
+        subprocess.run(PREPARATIONS[name], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False)
     limit = LIMITS[name] * (FULL_LENGTH if long else 1)
     suite, ended = _run_pytest(name, command, environment, limit)
     if ended and name != "unit" and 0 < suite.failed <= TRIED_AGAIN:

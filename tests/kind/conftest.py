@@ -17,6 +17,9 @@ from kind_ground import APART, CHART, CHECKOUT, FOLDER, PbxFactory
 KEEP = "EVENTFED_KEEP_CLUSTER"
 """Set to anything, the cluster stays for the next run."""
 
+OWN_CLUSTER = {"EVENTFED_KIND_CLUSTER": "eventfed-tests", "EVENTFED_KIND_PODS": "198.18.144.0/20"}
+"""Beside one that ``make kind-demo`` made."""
+
 
 def script(name: str, *arguments: str) -> None:
     """Run one of the folder's scripts; a failure is an error with its last words."""
@@ -29,13 +32,15 @@ def script(name: str, *arguments: str) -> None:
 @pytest.fixture(scope="session")
 def kubeconfig() -> Iterator[Path]:
     """A cluster with the images of this checkout. Without docker and Go the tests are skipped with the reason."""
+    for variable, value in OWN_CLUSTER.items():
+        os.environ.setdefault(variable, value)
     ready = subprocess.run([FOLDER / "docker/ready.sh"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if ready.returncode:
         pytest.skip(f"no kind cluster: {ready.stdout.strip().splitlines()[-1]}")
     script("up.sh")
     try:
         script("build-images.sh", "--load")
-        yield FOLDER / "kubeconfig"
+        yield FOLDER / f"kubeconfig-{os.environ['EVENTFED_KIND_CLUSTER']}"
     finally:
         if not os.environ.get(KEEP):
             script("down.sh")

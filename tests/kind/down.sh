@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . ./cache.sh
 kind delete cluster --name "$cluster"
-rm -f kubeconfig
+rm -f "$KUBECONFIG"

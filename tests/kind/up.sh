@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
 # Brings the cluster of ../../kind-config.yaml up; installs and builds what is missing first.
-# Afterwards: export KUBECONFIG=<this folder>/kubeconfig PATH=<this folder>/bin:$PATH
+# Afterwards: export KUBECONFIG=<this folder>/kubeconfig PATH=<this folder>/bin:$PATH; of a cluster of another name, kubeconfig-NAME
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./cache.sh
-./docker/ready.sh
-./build-tools.sh k8s kind etcd coredns cni localpath helm
-./build-node-image.sh
+./build.sh
 image=kindest/node:$(kubeadm version -o short)-local
 
 t0=$SECONDS
