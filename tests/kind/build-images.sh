@@ -23,6 +23,16 @@ base=eventfed-base:$release
 if ! docker image inspect "$base" >/dev/null 2>&1; then
   mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates "${slim[@]}" "$release" | docker import - "$base" >/dev/null
 fi
+# What the image stands on: Python, a shell and the certificates of authorities, without what would only install more.
+runtime=eventfed-runtime:$release
+if ! docker image inspect "$runtime" >/dev/null 2>&1; then
+  root=$(mktemp -d)
+  mmdebstrap --quiet --variant=extract --include=python3,ca-certificates,base-files,dash,netbase \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr "$release" "$root"
+  tests/kind/runtime-image.sh "$root"
+  tar --create --numeric-owner --directory "$root" . | docker import - "$runtime" >/dev/null
+  rm -rf "$root"
+fi
 # Wheels of the pinned packages are kept: only another constraints.txt, or another Python, asks for them again.
 kept=$(cat pyproject.toml constraints.txt <(echo "$python") | sha256sum | cut -c1-16)
 wheelhouse=${EVENTFED_CACHE:-$HOME/.cache/eventfed}/kind/wheels-$kept
@@ -35,9 +45,10 @@ if [[ ! -d $wheelhouse ]]; then
 fi
 rm -rf "$context"; mkdir -p "$context/own"
 cp -r "$wheelhouse" "$context/wheels"
-"${pip[@]}" wheel --no-deps --wheel-dir "$context/own" .
+# The same sources make the same image, which need not be loaded again.
+SOURCE_DATE_EPOCH=315619200 "${pip[@]}" wheel --no-deps --wheel-dir "$context/own" .
 cp Dockerfile "$context/"
-docker build --quiet --build-arg BASE="$base" --tag "eventfed:$version" "$context" >/dev/null
+docker build --quiet --build-arg BASE="$base" --build-arg RUNTIME="$runtime" --tag "eventfed:$version" "$context" >/dev/null
 echo "eventfed:$version $(docker image inspect -f '{{.Size}}' "eventfed:$version" | numfmt --to=iec)"
 
 asterisk=eventfed-asterisk:22
