@@ -8,7 +8,9 @@ cd "$(dirname "$0")"
 image=kindest/node:$(kubeadm version -o short)-local
 
 t0=$SECONDS
-if kind get clusters 2>/dev/null | grep -qx "$cluster"; then
+# Not by a pipe: grep ends at the first match, and kind, which goes on writing, would make the pipe fail.
+exists() { grep -qx "$cluster" <<<"$(kind get clusters 2>/dev/null)"; }
+if exists; then
   kind export kubeconfig --name "$cluster" >/dev/null 2>&1 || :
   if timeout 10 kubectl get --raw /readyz >/dev/null 2>&1; then
     echo "cluster $cluster is up already"
@@ -17,10 +19,14 @@ if kind get clusters 2>/dev/null | grep -qx "$cluster"; then
     kind delete cluster --name "$cluster" >/dev/null 2>&1
   fi
 fi
-if ! kind get clusters 2>/dev/null | grep -qx "$cluster"; then
+if ! exists; then
   sed "s#podSubnet:.*#podSubnet: $pods#" ../../kind-config.yaml |
     kind create cluster --name "$cluster" --config - --image "$image" --wait 3m
 fi
+# A node may join later than kind says that it is done.
+for node in $(kind get nodes --name "$cluster"); do
+  kubectl wait node "$node" --for=create --timeout=180s >/dev/null
+done
 kubectl wait node --all --for=condition=Ready --timeout=120s >/dev/null
 # Names outside the cluster do not exist here: answer at once instead of asking around.
 corefile=$(kubectl -n kube-system get configmap coredns -o yaml)
