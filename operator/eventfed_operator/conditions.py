@@ -1,8 +1,8 @@
 """What is well with a federation and what is not, in conditions whose messages say what to do."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from eventfed.resource_status import Condition, ConditionType
@@ -14,6 +14,8 @@ from .streams import stream_owner
 from .tokens import SNIPPET_KEY
 
 __all__ = [
+    "NOT_YET",
+    "SYNCING",
     "Circumstances",
     "Notice",
     "Verdict",
@@ -25,8 +27,18 @@ __all__ = [
 
 Truth: TypeAlias = Literal["True", "False", "Unknown"]
 
+NOT_YET = "no connection to NATS"
+"""The problem of a connection that is being made, and of which nothing is known: `eventfed` says it so as well."""
+
+SYNCING = "Syncing"
+
+_REFUSALS = ("credentials", "authorization", "authentication", "permission")
+"""Words of which one stands in every problem that is a refusal."""
+
 _NAMED = 3
 _MAX_MESSAGE = 1024
+_PATIENCE = timedelta(seconds=60)
+"""For how long a state that passes by itself is no trouble: agents that start, members that exchange their states."""
 _FOLDER = "/etc/asterisk-eventfed"
 _BLOCKING = (
     ConditionType.BUS_REACHABLE,
@@ -39,11 +51,16 @@ _BLOCKING = (
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One condition, judged."""
+    """One condition, judged.
+
+    Args:
+        passes: an EventFederation that was just made goes through this, so it is no fault of anybody's yet.
+    """
 
     status: Truth
     reason: str
     message: str
+    passes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +113,17 @@ def snippet_lines(resource: Resource) -> str:
 
 def judge(case: Circumstances) -> dict[ConditionType, Verdict]:
     """All conditions, Ready first."""
-    others = {kind: _fitting(rule(case)) for kind, rule in _RULES.items()}
+    others = {kind: _fitting(_patiently(case, kind, rule(case))) for kind, rule in _RULES.items()}
     return {ConditionType.READY: _ready(case, others), **others}
+
+
+def _patiently(case: Circumstances, kind: ConditionType, verdict: Verdict) -> Verdict:
+    """While a new EventFederation starts, what was never true and passes by itself is not known rather than false."""
+    old = case.resource.status.condition(kind)
+    was_known = old is not None and old.status != "Unknown"
+    if verdict.passes and not was_known and case.observed.now - case.resource.created < _PATIENCE:
+        return replace(verdict, status="Unknown")
+    return verdict
 
 
 def _ready(case: Circumstances, others: Mapping[ConditionType, Verdict]) -> Verdict:
@@ -116,13 +142,18 @@ def _bus_reachable(case: Circumstances) -> Verdict:
         return Verdict("False", *case.obstacle)
     if case.missing_secrets:
         return Verdict("False", "SecretMissing", f"Missing: {_names(case.missing_secrets)}")
-    problem = bus.problem or "no answer"
     if not bus.connected:
-        if any(word in problem.lower() for word in ("credentials", "authorization", "authentication", "permission")):
-            return Verdict("False", "CredentialsRefused", f"The operator cannot log in: {problem}")
-        return Verdict("False", "BusUnreachable", f"NATS: {problem}. Members keep what they have")
+        problem = bus.problem or NOT_YET
+        if problem == NOT_YET:
+            return Verdict("Unknown", "Connecting", "The connection to NATS is being made")
+        told = problem[0].upper() + problem[1:] if "NATS" in problem else f"NATS: {problem}"
+        if any(word in problem.lower() for word in _REFUSALS):
+            told = f"The operator cannot log in: {problem}. {_other_access(case)}"
+            return Verdict("False", "CredentialsRefused", told)
+        return Verdict("False", "BusUnreachable", f"{told}. Members keep what they have")
     if bus.stream is None:
-        return Verdict("False", "StreamMissing", f"There is no stream {resource.subjects.stream}: {problem}")
+        problem = f": {bus.problem}" if bus.problem else " yet"
+        return Verdict("False", "StreamMissing", f"There is no stream {resource.subjects.stream}{problem}", passes=True)
     owner = bus.stream.owner
     if owner not in ("", stream_owner(resource)):
         return Verdict(
@@ -132,8 +163,15 @@ def _bus_reachable(case: Circumstances) -> Verdict:
             "delete one of the two, and give a new one another spec.federation",
         )
     if bus.problem is not None:
-        return Verdict("False", "BusTrouble", f"NATS: {bus.problem}")
+        return Verdict("False", "BusTrouble", f"NATS: {bus.problem}", passes=True)
     return Verdict("True", "Connected", "NATS answers and has the stream")
+
+
+def _other_access(case: Circumstances) -> str:
+    """What to do when NATS refuses us."""
+    if case.resource.spec.nats.servers is None:
+        return "Restart the operator if the passwords of the chart's NATS were changed"
+    return "Check spec.nats.credentials and operatorCredentials, and what stands in the Secrets that they name"
 
 
 def _agents_ready(case: Circumstances) -> Verdict:
@@ -147,7 +185,7 @@ def _agents_ready(case: Circumstances) -> Verdict:
         return Verdict("False", "ObjectRefused", f"Kubernetes refuses {told}")
     daemon_set = case.observed.objects.get(ObjectKey("DaemonSet", case.resource.agent_name))
     if daemon_set is None:
-        return Verdict("False", "AgentsMissing", "There is no DaemonSet of agents yet")
+        return Verdict("False", "AgentsMissing", "There is no DaemonSet of agents yet", passes=True)
     status = daemon_set.get("status") or {}
     if "observedGeneration" not in status:
         return Verdict("Unknown", "AgentsStarting", "Kubernetes has not looked at the DaemonSet of agents yet")
@@ -166,7 +204,8 @@ def _agents_ready(case: Circumstances) -> Verdict:
         )
     if ready < desired:
         waiting = sorted(agent.name for agent in case.observed.agents if not agent.ready)
-        return Verdict("False", "AgentsNotReady", f"{ready} of {desired} agents are ready; not: {_names(waiting)}")
+        told = f"{ready} of {desired} agents are ready; not: {_names(waiting)}"
+        return Verdict("False", "AgentsNotReady", told, passes=True)
     if changed or status.get("updatedNumberScheduled", 0) < desired:
         return Verdict("True", "RollingOut", f"{ready} of {desired} agents are ready; a new version is on its way")
     return Verdict("True", "AgentsReady", f"{ready} of {desired} agents are ready")
@@ -181,7 +220,7 @@ def _members_configured(case: Circumstances) -> Verdict:
     if not selection.members:
         expression = resource.spec.members.selector.expression
         message = f"No pod of namespace {resource.namespace} has the labels {expression}"
-        return Verdict("False", "NoPodMatches", message)
+        return Verdict("False", "NoPodMatches", message, passes=True)
     silent = case.members_in(MemberState.NOT_CONFIGURED)
     if silent:
         told = f"{_names([pod.name for pod in silent])}: publishes nothing. To be a member, {snippet_lines(resource)}"
@@ -204,17 +243,20 @@ def _members_configured(case: Circumstances) -> Verdict:
 def _entity_ids_unique(case: Circumstances) -> Verdict:
     if not case.observed.bus.connected:
         return Verdict("Unknown", "BusUnreachable", "Nobody tells while NATS is away")
-    doubles = [
-        f"{pod.name} ({report.eid})" if report.eid else pod.name
-        for pod in case.members_in(MemberState.DUPLICATE)
-        if (report := case.report(pod))
-    ]
+    doubles = [_double(case, pod) for pod in case.members_in(MemberState.DUPLICATE)]
     if doubles:
-        message = (
-            f"Another server has the same EID: {_names(doubles)}. Give each an entityid of its own in asterisk.conf"
-        )
+        message = f"Two servers with one EID: {_names(doubles)}. Give each an entityid of its own in asterisk.conf"
         return Verdict("False", "DuplicateEntityID", message)
     return Verdict("True", "Unique", "No two servers have the same EID")
+
+
+def _double(case: Circumstances, pod: Pod) -> str:
+    """The pod, its EID, and who has it."""
+    report = case.report(pod)
+    if report is None or not report.eid:
+        return pod.name
+    owners = [lease.name for lease in case.observed.bus.leases if str(lease.eid) == report.eid and lease.uid != pod.uid]
+    return f"{pod.name} and {owners[0]} ({report.eid})" if owners else f"{pod.name} ({report.eid})"
 
 
 def _members_synced(case: Circumstances) -> Verdict:
@@ -231,7 +273,7 @@ def _members_synced(case: Circumstances) -> Verdict:
     if lost:
         return Verdict("False", "MembersLost", f"{told}; no answer from {_names([pod.name for pod in lost])}")
     waiting = [pod.name for pod in members if pod.uid not in synced]
-    return Verdict("False", "Syncing", f"{told}; not yet: {_names(waiting)}")
+    return Verdict("False", SYNCING, f"{told}; not yet: {_names(waiting)}", passes=True)
 
 
 def _names_uncontended(case: Circumstances) -> Verdict:
@@ -281,20 +323,22 @@ def conditions_from(
 
 
 def notices(previous: Sequence[Condition], present: Sequence[Condition]) -> list[Notice]:
-    """Events for what changed: what became true, and what became false or is false for another reason.
+    """Events for what changed: what became false or is false for another reason, and what is mended.
 
-    A new EventFederation has no past, so its first conditions are no news, but for being ready. That it is no longer
-    ready is told by the condition which is the cause.
+    The first conditions of a new EventFederation are no news, but for being ready. That it is no longer ready is told
+    by the condition which is the cause. That members exchange their states is no fault: those that never come to an
+    end of it are told as lost or not configured.
     """
     before = {one.type: one for one in previous}
     told: list[Notice] = []
     for one in present:
         old = before.get(one.type)
         is_ready = one.type == ConditionType.READY
-        if one.status == "True" and (old.status != "True" if old else is_ready):
-            told.append(Notice("Normal", one.reason, one.message))
+        if one.status == "True" and (old is None or old.status != "True"):
+            if is_ready or (old is not None and old.status == "False" and one.reason not in {n.reason for n in told}):
+                told.append(Notice("Normal", one.reason, one.message))
         elif one.status == "False" and not is_ready and old and (old.status, old.reason) != ("False", one.reason):
-            told.append(Notice("Warning", one.reason, one.message))
+            told.append(Notice("Normal" if one.reason == SYNCING else "Warning", one.reason, one.message))
     return told
 
 

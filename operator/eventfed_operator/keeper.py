@@ -18,6 +18,7 @@ from .actions import Apply, DeleteStream, LookAgain, Tell, WriteStatus
 from .agent_configuration import referenced_secrets
 from .bus_access import AccessFiles, BusAccess, BusAccessError, bus_access
 from .carrying_out import Carrier
+from .conditions import NOT_YET
 from .federation_bus import FederationBus
 from .kubernetes_api import AddressTaken, ApiError, Document, KubernetesApi
 from .observed import Bus, ObjectKey, Observed, Rival, read_agent, read_pod, read_rival
@@ -145,7 +146,8 @@ class Keeper:
                     return
                 try:
                     await self._keep(read_resource(manifest))
-                    return
+                    # Gone, or another one of the name is there already.
+                    continue
                 except InvalidResource as error:
                     await self._refuse(str(error))
                 self.looked_at, pause = asyncio.get_running_loop().time(), _FIRST_PAUSE
@@ -161,11 +163,12 @@ class Keeper:
         members = PodWatch(self._api, self.namespace, resource.spec.members.selector.expression, self.wake)
         agents = PodWatch(self._api, self.namespace, labels, self.wake)
         link = BusLink(self._open_bus, resource.subjects, self.wake)
+        self._address_refused = ""
         invalid: InvalidResource | None = None
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one.run()) for one in (members, agents, link)]
             try:
-                await self._look_for_ever(members, agents, link)
+                await self._look_for_ever(resource.uid, members, agents, link)
             except InvalidResource as error:
                 invalid = error
             finally:
@@ -174,12 +177,12 @@ class Keeper:
         if invalid is not None:
             raise invalid
 
-    async def _look_for_ever(self, members: PodWatch, agents: PodWatch, link: BusLink) -> None:
+    async def _look_for_ever(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> None:
         pause = _FIRST_PAUSE
         while True:
             self._wake.clear()
             try:
-                after = await self._look(members, agents, link)
+                after = await self._look(uid, members, agents, link)
                 self.looked_at, self._problem, pause = asyncio.get_running_loop().time(), "", _FIRST_PAUSE
             except InvalidResource:
                 raise
@@ -190,10 +193,13 @@ class Keeper:
                 return
             await self._sleep(after)
 
-    async def _look(self, members: PodWatch, agents: PodWatch, link: BusLink) -> float | None:
-        """Observe, reconcile, carry out. The result is when to look again at the latest; None if it is gone."""
+    async def _look(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> float | None:
+        """Observe, reconcile, carry out. The result is when to look again at the latest; None if it is gone.
+
+        One that was deleted and made anew is another one: its federation on NATS may have another name.
+        """
         manifest = await self._api.get(KIND, self.namespace, self.name)
-        if manifest is None:
+        if manifest is None or manifest["metadata"]["uid"] != uid:
             return None
         resource = read_resource(manifest)
         members.select(resource.spec.members.selector.expression)
@@ -262,7 +268,7 @@ class Keeper:
             rivals=tuple(await self._rivals(resource)),
             bus=await link.bus.observe(mark=_mark(objects[ObjectKey("Secret", resource.agent_name)]))
             if link.bus
-            else Bus(problem=problem or link.problem or "not connected yet"),
+            else Bus(problem=problem or link.problem or NOT_YET),
             address_refused=self._address_refused,
             refused=dict(self._refused),
             since=self._since,

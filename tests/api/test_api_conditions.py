@@ -189,7 +189,7 @@ def test_it_is_ready_when_agents_are_and_every_member_is_synced(
     api.merge("Pod", namespace, "pbx-agent-node-1", {"status": ready}, "status")
     scheduled(api, namespace, 2, 2)
     says(api, namespace, "AgentsReady", "True", "AgentsReady")
-    says(api, namespace, "Ready", "False", "Syncing")
+    says(api, namespace, "Ready", "Unknown", "Syncing")
     uid = member["metadata"]["uid"]
     asyncio.run(_report_synced(installation, f"{namespace}_pbx", uid))
     says(api, namespace, "Ready", "True", "Synced")

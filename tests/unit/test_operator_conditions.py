@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eventfed import EID, Lease
 from eventfed._connection import explain
 from eventfed.resource_status import MAX_NOTED_MEMBERS, ConditionType, EventFederationStatus
 from eventfed_operator.observed import Agent, Bus, MemberState, ObjectKey, Rival, Stream
@@ -159,7 +160,7 @@ TROUBLES: list[tuple[Any, str, str, str, str]] = [
     (not_looked_at, "AgentsReady", "Unknown", "AgentsStarting", "has not looked at the DaemonSet"),
     (taken, "AgentsReady", "False", "NameTaken", "Service pbx-agent. Delete it, or choose another name"),
     (bus_away, "BusReachable", "False", "BusUnreachable", "connection refused. Members keep what they have"),
-    (refused, "BusReachable", "False", "CredentialsRefused", "cannot log in: NATS refuses our credentials"),
+    (refused, "BusReachable", "False", "CredentialsRefused", "Restart the operator if"),
     (stolen, "BusReachable", "False", "StreamOwnedByAnother", "belongs to EventFederation other/pbx"),
     (trouble, "BusReachable", "False", "BusTrouble", "insufficient resources"),
     (no_right, "BusReachable", "False", "FederationNotAllowed", "add it to allowFederations"),
@@ -182,7 +183,8 @@ def test_a_trouble_is_told_with_what_to_do(
         assert message(world, "Ready") == message(world, kind)
     else:
         assert verdict(world, "Ready")[0] == "True"
-    assert status == "Unknown" or [one.reason for one in world.notices if one.type == "Warning"].count(reason) == 1
+    kinds = [one.type for one in world.notices if one.reason == reason]
+    assert status == "Unknown" or kinds == ["Normal" if reason == "Syncing" else "Warning"]
 
 
 @pytest.mark.parametrize("cause", [bus_away, lost, duplicate, agent_down, polling], ids=lambda one: one.__name__)
@@ -199,6 +201,15 @@ def test_a_trouble_that_went_heals(world: Any, cause: Any) -> None:
     assert {one.type: one.status for one in world.status.conditions} == well
     assert world.notices
     assert {one.type for one in world.notices} == {"Normal"}
+
+
+def test_refused_credentials_of_a_nats_of_ones_own_are_told_by_the_field_that_names_them(operator_world: Any) -> None:
+    world = operator_world(nats={"servers": ["nats://n:4222"]})
+    world.run()
+    refused(world)
+    assert verdict(world, "BusReachable") == ("False", "CredentialsRefused")
+    assert "NATS refuses our credentials" in message(world, "BusReachable")
+    assert "Check spec.nats.credentials" in message(world, "BusReachable")
 
 
 def test_a_missing_secret_is_named_and_the_agents_stay_as_they_are(operator_world: Any) -> None:
@@ -227,6 +238,18 @@ def test_while_nats_is_away_nobody_knows_of_members(world: Any) -> None:
 def test_a_stream_that_somebody_made_by_hand_will_do(world: Any) -> None:
     world.bus = replace(world.bus, stream=Stream("", {"name": "EVENTFED_voice_pbx_local"}))
     assert verdict(world, "BusReachable") == ("True", "Connected")
+
+
+def test_of_two_servers_with_one_eid_both_are_named(world: Any) -> None:
+    eid = EID.parse("02:00:00:00:00:0a")
+    lease = Lease(eid, uid="uid-0", name="asterisk-0", agent="a", instance="i", epoch=1)
+    world.bus = replace(world.bus, leases=(lease,))
+    duplicate(world)
+    world.settle()
+    assert message(world, "EntityIDsUnique") == (
+        "Two servers with one EID: asterisk-1 and asterisk-0 (02:00:00:00:00:0a). "
+        "Give each an entityid of its own in asterisk.conf"
+    )
 
 
 def test_a_rollout_does_not_make_a_federation_unready(world: Any) -> None:
@@ -259,12 +282,51 @@ def test_the_time_of_a_transition_stands_until_the_next(world: Any) -> None:
     assert world.condition("Ready").last_transition_time == "2026-03-01T12:01:00Z", "it is false for another reason"
 
 
-def test_events_are_made_at_transitions_only(world: Any) -> None:
-    assert sorted((one.type, one.reason) for one in world.notices) == [
-        ("Normal", "AgentsReady"),
-        ("Normal", "Connected"),
-        ("Normal", "Synced"),
+def test_a_new_federation_tells_of_nothing_but_that_it_is_ready(operator_world: Any) -> None:
+    world = operator_world()
+    world.manifest["metadata"]["creationTimestamp"] = world.now.isoformat()
+    world.pods, world.agents = [world.pod(0)], [Agent("pbx-agent-0", "node-0", ready=False)]
+    reasons = set()
+    for bus in (Bus(problem="no connection to NATS"), Bus(connected=True, problem="stream not found"), None):
+        world.bus = bus or replace(world.bus, problem=None)
+        world.settle()
+        world.schedule(1, ready=0)
+        assert verdict(world, "Ready")[0] == "Unknown"
+        reasons.add(verdict(world, "Ready")[1])
+    assert reasons == {"Connecting", "BusTrouble", "AgentsNotReady"}
+    world.run(nodes=1, members=1)
+    assert [(one.type, one.reason, one.message) for one in world.notices] == [("Normal", "Synced", "1 member synced")]
+
+
+def test_what_does_not_pass_within_a_minute_of_the_start_is_told(operator_world: Any) -> None:
+    world = operator_world()
+    world.manifest["metadata"]["creationTimestamp"] = world.now.isoformat()
+    world.pods, world.agents = [world.pod(0)], [Agent("pbx-agent-0", "node-0", ready=False)]
+    world.settle()
+    world.schedule(1, ready=0)
+    assert verdict(world, "AgentsReady") == ("Unknown", "AgentsNotReady")
+    world.now += timedelta(seconds=60)
+    assert verdict(world, "AgentsReady") == ("False", "AgentsNotReady")
+    world.settle()
+    assert [(one.type, one.reason) for one in world.notices] == [("Warning", "AgentsNotReady"), ("Normal", "Syncing")]
+
+
+def test_what_was_well_once_is_told_at_once_however_new_the_federation_is(operator_world: Any) -> None:
+    world = operator_world()
+    world.manifest["metadata"]["creationTimestamp"] = world.now.isoformat()
+    world.run()
+    world.notices.clear()
+    agent_down(world)
+    assert verdict(world, "AgentsReady") == ("False", "AgentsNotReady")
+    bus_away(world)
+    assert verdict(world, "BusReachable") == ("False", "BusUnreachable")
+    assert [(one.type, one.reason) for one in world.notices] == [
+        ("Warning", "AgentsNotReady"),
+        ("Warning", "BusUnreachable"),
     ]
+
+
+def test_events_are_made_at_transitions_only(world: Any) -> None:
     world.notices.clear()
     for minute in range(5):
         world.now += timedelta(minutes=minute)

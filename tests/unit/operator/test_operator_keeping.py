@@ -122,6 +122,20 @@ async def test_a_deletion_withdraws_deletes_the_stream_and_lets_go(
         await until(lambda: not supervisor.keepers)
 
 
+async def test_one_that_is_made_anew_at_once_is_another_one(api: Any, bus: Any, until: Any, supervised: Any) -> None:
+    async with supervised(resync=60.0):
+        await all_well(api, bus, until)
+        assert bus.subjects.federation == "voice_pbx"
+        api.deaf = True
+        api.remove(KIND, "pbx")
+        api.deaf = False
+        bus.stream = None
+        api.federation(federation="voice_next")
+        bus.on_change()
+        await until(lambda: bus.subjects.federation == "voice_next")
+        await until(lambda: api.objects[KIND, "voice", "pbx"].get("status", {}).get("federation") == "voice_next")
+
+
 async def test_a_spec_that_cannot_be_read_is_told_and_its_deletion_does_not_hang(
     api: Any, bus: Any, until: Any, supervised: Any
 ) -> None:
