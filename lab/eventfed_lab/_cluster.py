@@ -131,6 +131,11 @@ class Cluster:
         listed = json.loads(await self.kubectl("get", kind, *place, "-l", selector, "-o", "json"))
         return list(listed["items"])
 
+    async def events(self, namespace: str, chosen: str) -> Sequence[Any]:
+        """The Events of a namespace that a field selector chooses, the oldest first."""
+        place = ("--namespace", namespace, "--field-selector", chosen, "--sort-by", ".metadata.creationTimestamp")
+        return list(json.loads(await self.kubectl("get", "events", *place, "-o", "json"))["items"])
+
     async def patch(self, kind: str, name: str, namespace: str, patch: Document) -> None:
         """A merge patch."""
         await self.kubectl("patch", kind, name, "-n", namespace, "--type", "merge", "-p", json.dumps(patch))
