@@ -42,8 +42,16 @@ class Client(nats.aio.client.Client):
         writer = getattr(self._transport, "_io_writer", None)
         if isinstance(writer, asyncio.StreamWriter):
             writer.transport.abort()
-            with contextlib.suppress(OSError):
+            try:
                 await writer.wait_closed()
+            except OSError:
+                pass
+            except asyncio.CancelledError:
+                # Of the future on which close() waited until its time was up, as after a TLS handshake that failed.
+                # Taken for our own, it would end for good the task that connects.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
 
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         # Nine of ten headers say how long a message stays, which only the server needs to know.
