@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
 import pytest
@@ -52,10 +52,11 @@ async def went_wrong_and_healed(
     mend: Callable[[], Awaitable[Any]],
     *,
     within: float = 30.0,
+    beside: Collection[str] = (),
 ) -> tuple[Any, float]:
     """Do something wrong and mend it; the condition meanwhile, and how long it took to be ready again, in seconds.
 
-    One Event tells of it, and one that it is mended.
+    One Event of type Warning tells of it, and none of anything else, unless for the reasons `beside`.
     """
     before = await told_of(pbx.cluster, pbx.namespace, pbx.name)
     await wrong()
@@ -75,7 +76,7 @@ async def went_wrong_and_healed(
     await pbx.cluster.until(f"{kind} is true again", is_true, within=100)
     ended = await pbx.wait_ready()
     news = (await told_of(pbx.cluster, pbx.namespace, pbx.name))[len(before) :]
-    assert [one.reason for one in news if one.type == "Warning"] == [reason], news
+    assert [one.reason for one in news if one.type == "Warning" and one.reason not in beside] == [reason], news
     return found, ended - began
 
 
@@ -234,7 +235,10 @@ async def test_a_node_where_no_agent_may_run(pbx: ClusterPbx, measure: Measure) 
         await cluster.patch("evfed", pbx.name, pbx.namespace, {"spec": spec})
 
     try:
-        found, took = await went_wrong_and_healed(pbx, "AgentsReady", "NodesWithoutAgent", taint, tolerate)
+        # On its way there an agent is missing; on the way back one is not ready yet.
+        found, took = await went_wrong_and_healed(
+            pbx, "AgentsReady", "NodesWithoutAgent", taint, tolerate, beside=("AgentsNotReady", "MembersLost")
+        )
     finally:
         await cluster.kubectl("taint", "node", node, "calls-")
     assert f"Members run on {node}, where no agent may" in found["message"]
@@ -268,7 +272,7 @@ async def test_of_two_federations_the_older_has_a_pod_and_the_younger_gets_it_wh
 
 
 @pytest.mark.long
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_a_fault_that_stays_is_told_once(pbx: ClusterPbx) -> None:
     cluster, place = pbx.cluster, pbx.namespace
     nowhere = {"servers": ["nats://nowhere.invalid:4222"]}
