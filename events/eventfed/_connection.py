@@ -41,7 +41,9 @@ class Client(nats.aio.client.Client):
                 await self.close()
         writer = getattr(self._transport, "_io_writer", None)
         if isinstance(writer, asyncio.StreamWriter):
-            writer.transport.abort()
+            # The TLS transport of Python 3.11.2, Debian 12's, cannot be aborted any more once it is closed.
+            with contextlib.suppress(AttributeError):
+                writer.transport.abort()
             try:
                 await writer.wait_closed()
             except OSError:

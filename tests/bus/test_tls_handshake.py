@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from eventfed import Credentials, Federation
+from eventfed._connection import Client
 
 INFO = (
     b'INFO {"server_id":"x","server_name":"x","version":"2.12.0","proto":1,"headers":true,'
@@ -51,3 +52,28 @@ async def test_a_handshake_that_fails_is_told_and_tried_again(server: NoTls) -> 
             while server.connections < 3 or federation.problem is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert federation.problem.startswith("TLS with NATS failed")
+
+
+async def test_a_transport_that_is_closed_already_is_disposed_of(
+    server: NoTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Python 3.11.2, where ``abort()`` of a closed TLS transport fails."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+    def abort() -> None:
+        raise AttributeError("'NoneType' object has no attribute '_abort'")
+
+    async def close() -> None:
+        pass
+
+    class Transport:
+        _io_writer = writer
+
+    client = Client()
+    monkeypatch.setattr(writer.transport, "abort", abort)
+    monkeypatch.setattr(client, "close", close)
+    monkeypatch.setattr(client, "_transport", Transport())
+    await client.dispose()
