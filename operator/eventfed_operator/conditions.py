@@ -120,8 +120,8 @@ def judge(case: Circumstances) -> dict[ConditionType, Verdict]:
 def _patiently(case: Circumstances, kind: ConditionType, verdict: Verdict) -> Verdict:
     """While a new EventFederation starts, what was never true and passes by itself is not known rather than false."""
     old = case.resource.status.condition(kind)
-    was_known = old is not None and old.status != "Unknown"
-    if verdict.passes and not was_known and case.observed.now - case.resource.created < _PATIENCE:
+    is_new = old is None or (old.status == "Unknown" and case.observed.now - case.resource.created < _PATIENCE)
+    if verdict.passes and is_new:
         return replace(verdict, status="Unknown")
     return verdict
 
@@ -325,8 +325,8 @@ def conditions_from(
 def notices(previous: Sequence[Condition], present: Sequence[Condition]) -> list[Notice]:
     """Events for what changed: what became false or is false for another reason, and what is mended.
 
-    The first conditions of a new EventFederation are no news, but for being ready. That it is no longer ready is told
-    by the condition which is the cause. That members exchange their states is no fault: those that never come to an
+    What is well with a new EventFederation is no news, but that it is ready. That it is no longer ready is told by the
+    condition which is the cause. That members exchange their states is no fault: those that never come to an
     end of it are told as lost or not configured.
     """
     before = {one.type: one for one in previous}
@@ -337,7 +337,7 @@ def notices(previous: Sequence[Condition], present: Sequence[Condition]) -> list
         if one.status == "True" and (old is None or old.status != "True"):
             if is_ready or (old is not None and old.status == "False" and one.reason not in {n.reason for n in told}):
                 told.append(Notice("Normal", one.reason, one.message))
-        elif one.status == "False" and not is_ready and old and (old.status, old.reason) != ("False", one.reason):
+        elif one.status == "False" and not is_ready and not (old and (old.status, old.reason) == ("False", one.reason)):
             told.append(Notice("Normal" if one.reason == SYNCING else "Warning", one.reason, one.message))
     return told
 

@@ -311,6 +311,14 @@ def test_what_does_not_pass_within_a_minute_of_the_start_is_told(operator_world:
     assert [(one.type, one.reason) for one in world.notices] == [("Warning", "AgentsNotReady"), ("Normal", "Syncing")]
 
 
+def test_a_fault_that_is_there_from_the_first_look_is_told(operator_world: Any) -> None:
+    own = {"servers": ["nats://n:4222"], "credentials": {"token": {"name": "nats", "key": "token"}}}
+    world = operator_world(nats=own)
+    world.manifest["metadata"]["creationTimestamp"] = world.now.isoformat()
+    world.settle()
+    assert [(one.type, one.reason) for one in world.notices] == [("Warning", "SecretMissing")]
+
+
 def test_what_was_well_once_is_told_at_once_however_new_the_federation_is(operator_world: Any) -> None:
     world = operator_world()
     world.manifest["metadata"]["creationTimestamp"] = world.now.isoformat()
