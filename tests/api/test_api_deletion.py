@@ -211,9 +211,9 @@ def test_without_an_operator_the_documented_patch_lets_go(
 
 def documented_command() -> str:
     text = DOCUMENT.read_text()
-    found = re.search(r"^kubectl patch evfed .*$", text, re.MULTILINE)
+    found = re.search(r"`(kubectl patch evfed [^`]*)`", text)
     assert found is not None
-    return found[0]
+    return found[1]
 
 
 def test_an_operator_that_starts_later_finishes_the_deletion(

@@ -57,6 +57,7 @@ def eventfed_namespace(plane: ControlPlane, api: Api) -> Iterator[None]:
     api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "eventfed"}})
     yield
     helm(plane, "uninstall", *RELEASE, "--ignore-not-found")
+    api.delete("Secret", "eventfed", "eventfed-nats")
     api.apply(present_definition(), manager="helm")
 
 
@@ -108,12 +109,13 @@ def test_uninstalling_keeps_the_definition_and_the_event_federations_and_install
     plane: ControlPlane, api: Api, namespace: str
 ) -> None:
     install(plane, CHART)
-    made = api.create(federation(namespace))
+    made, passwords = api.create(federation(namespace)), secret(api)
     helm(plane, "uninstall", *RELEASE)
     assert api.find("ServiceAccount", "eventfed", "eventfed-operator") is None
-    assert api.find("Secret", "eventfed", "eventfed-nats") is None
+    assert secret(api) == passwords, "NATS's volume stays, and the agents that log in to it"
     assert api.get("EventFederation", namespace, "pbx")["metadata"]["uid"] == made["metadata"]["uid"]
     helm(plane, "install", *RELEASE[:1], CHART, *RELEASE[1:])
+    assert secret(api) == passwords
     assert api.get("EventFederation", namespace, "pbx")["metadata"]["uid"] == made["metadata"]["uid"]
 
 

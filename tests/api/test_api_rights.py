@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from cluster_api import Api, Refused, eventually, federation
+from cluster_api import Api, Refused, eventually, federation, pod
 from eventfed_lab import ControlPlane
-from federations import OWNED, owned, settled
+from federations import OWNED, owned, run_pod, settled
 from installation import Installation, Operator
 
 Rights: TypeAlias = dict[str, set[str]]
@@ -141,6 +141,7 @@ def test_every_right_of_the_operator_is_used(
     release = install({"operator": {"resync": 1, "withdrawal": 3, "namespaces": [namespace]}})
     lone = release.operator().start()
     eventually(lambda: lone.leads)
+    run_pod(api, pod(namespace, "asterisk-0", port=5080), "10.1.0.1")  # without the port: worth an Event
     api.create(federation(namespace))
     settled(api, lone, namespace)
     address = api.get("Service", namespace, "pbx-agent")["spec"]["clusterIP"]
