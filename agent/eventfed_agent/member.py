@@ -64,7 +64,7 @@ class Member:
         self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
         self._news = SharedNews()
         self._trouble: str | None = None
-        self._duplicate_of: str | None = None
+        self.refused: tuple[EID, str] | None = None  # under which EID, and whose it is
         self._caught_up = False
         self._restart: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -100,7 +100,7 @@ class Member:
     @property
     def duplicate_of(self) -> str | None:
         """Which other server has the same EID and answers."""
-        return self._duplicate_of or (self.identity.duplicate_of if self.identity else None)
+        return self.refused[1] if self.refused else self.identity.duplicate_of if self.identity else None
 
     @property
     def state(self) -> MemberState:
@@ -238,7 +238,7 @@ class Member:
         if holder is not None and holder is not self:
             if holder.alive:
                 self.counters.refused += 1
-                self._duplicate_of = f"{holder.name} ({holder.configuration.address})"
+                self.refused = eid, f"{holder.name} ({holder.configuration.address})"
                 self._journal.warn("duplicate_eid", self.name, eid=str(eid), holder=holder.name)
                 return False
             holder.yield_identity()
@@ -312,7 +312,7 @@ class Member:
     def _identify(self, eid: EID) -> None:
         assert self._tasks is not None
         self.yield_identity()
-        self._duplicate_of = None
+        self.refused = None
         filters, pause = self._filters, self._liveness.timing.contended_pause
         slots = MailboxSlots(eid, filters.storage, filters.injection, contended_pause=pause)
         injector = Injector(

@@ -109,7 +109,9 @@ async def test_two_pods_with_one_eid_are_told(pbx: ClusterPbx, measure: Measure)
         lambda: pbx.cluster.apply(twin),
         lambda: pbx.cluster.delete("pod", "twin", pbx.namespace, "--grace-period=1"),
     )
-    assert "twin" in found["message"] or "asterisk-0" in found["message"]
+    assert "twin" in found["message"]
+    assert "asterisk-0" in found["message"]
+    assert str(pbx.pods[0].eid) in found["message"]
     assert "entityid" in found["message"]
     measure("the second pod with one EID is deleted, until ready", took)
 

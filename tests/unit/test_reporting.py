@@ -54,7 +54,7 @@ def test_only_the_first_few_names_are_told() -> None:
 
 
 def member(name: str, uid: str, **more: Any) -> Member:
-    facts = {"state": MemberState.SYNCED, "reason": "", "eid": A, "contended": [], **more}
+    facts = {"state": MemberState.SYNCED, "reason": "", "eid": A, "refused": None, "contended": [], **more}
     configuration = MemberConfiguration(name=name, host="10.0.0.1", uid=uid)
     return cast(Member, SimpleNamespace(configuration=configuration, adapter=SimpleNamespace(token_taken="m"), **facts))
 
@@ -68,3 +68,8 @@ def test_members_are_told_by_uid_in_one_order() -> None:
     assert (first.uid, first.state, first.eid, first.token) == ("uid-1", "synced", "", "m")
     assert (second.uid, second.state, second.reason, second.contended_mailboxes) == ("uid-2", "lost", "no answer", 2)
     assert reported(several[::-1]) == (first, second), "so that the order of a dict is no news"
+
+
+def test_a_member_that_is_refused_is_told_with_the_eid_that_it_claimed() -> None:
+    (told,) = reported([member("twin", "uid-3", state=MemberState.DUPLICATE, eid=None, refused=(B, "asterisk-0"))])
+    assert (told.state, told.eid) == ("duplicate", str(B))
