@@ -73,6 +73,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/run.py", description=__doc__)
     parser.add_argument("--suite", action="append", choices=LIMITS, help="only this one; may be repeated")
     parser.add_argument("--full", action="store_true", help="everything at full length; record the results")
+    parser.add_argument("--record", action="store_true", help="record the results of a run that is not --full as well")
     parser.add_argument(
         "--third",
         metavar="K/3",
@@ -224,13 +225,13 @@ def report_on(suites: list[Suite], console: Console) -> None:
             console.print(f"{title}: {test}" + (f": {reason}" if reason else ""), markup=False, highlight=False)
 
 
-def results_text(suites: list[Suite], inputs: int) -> str:
+def results_text(suites: list[Suite], inputs: int, command: str = "make test-all") -> str:
     """The Markdown that stands between the markers of ``docs/failure-modes.md``."""
     generated = any(suite.name == "unit" for suite in suites)
     changed = _git("status", "--porcelain", "--", ".", f":(exclude){DOCUMENT.relative_to(ROOT)}")
     commit = (_git("rev-parse", "--short", "HEAD") or "unknown") + (" with uncommitted changes" if changed else "")
     lines = [
-        f"`make test-all` at commit {commit}, {datetime.date.today().isoformat()}, Python {platform.python_version()}, "
+        f"`{command}` at commit {commit}, {datetime.date.today().isoformat()}, Python {platform.python_version()}, "
         f"{os.cpu_count()} cores" + (f", {inputs:,} generated inputs per parser." if generated else "."),
         "",
         "| suite | passed | failed | skipped | seconds |",
@@ -273,9 +274,11 @@ def main(arguments: list[str]) -> int:
         suites.append(run_suite(name, chosen))
     console.rule("summary")
     report_on(suites, console)
-    for block, needed in BLOCKS.items() if chosen.full and not chosen.pytest else ():
+    command = "make test-all" if chosen.full else "make test"
+    for block, needed in BLOCKS.items() if (chosen.full and not chosen.pytest) or chosen.record else ():
         if set(needed) <= set(names):
-            record(results_text([suite for suite in suites if suite.name in needed], examples(chosen)), block)
+            of_block = [suite for suite in suites if suite.name in needed]
+            record(results_text(of_block, examples(chosen), command), block)
             console.print(f"recorded in {DOCUMENT.relative_to(ROOT)}: {block}")
     passed, failed = sum(s.passed for s in suites), sum(s.failed for s in suites)
     print(f"{passed} passed, {failed} failed, {sum(len(s.skipped) for s in suites)} skipped", flush=True)
