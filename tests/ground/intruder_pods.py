@@ -60,7 +60,7 @@ class Intruder:
                         "name": "intruder",
                         "image": IMAGE,
                         "imagePullPolicy": "IfNotPresent",
-                        "command": ["sleep", "infinity"],
+                        "command": ["python3", "-c", "import signal; signal.pause()"],
                         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                     }
                 ],
