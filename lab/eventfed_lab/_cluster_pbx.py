@@ -152,7 +152,11 @@ class ClusterPbx(Federated[AsteriskPod]):
         await self.wait_ready()
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
