@@ -1,6 +1,7 @@
 """What all test suites share: the choice of long tests, and the record of measured times."""
 
 import math
+import time
 from collections.abc import Callable
 
 import pytest
@@ -26,6 +27,29 @@ def parse_third(text: str) -> int:
     if slash != "/" or of != "3" or number not in ("1", "2", "3"):
         raise ValueError(f"{text!r}: write 1/3, 2/3 or 3/3")
     return int(number)
+
+
+class FailuresAtOnce:
+    """Tells each failure when it happens: a suite of half an hour that is ended early has said what it saw."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = crash.message if crash else report.longreprtext
+            self._terminal.ensure_newline()
+            self._terminal.write_line(
+                f"{time.strftime('%H:%M:%S')} {report.nodeid} ({report.when}): {reason}", red=True
+            )
+
+
+@pytest.hookimpl(trylast=True)  # the terminal reporter is made by then
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    if terminal is not None:
+        config.pluginmanager.register(FailuresAtOnce(terminal))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
