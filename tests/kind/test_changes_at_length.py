@@ -139,6 +139,38 @@ async def test_what_the_operator_does_not_watch_is_put_back_at_its_next_look(pbx
     assert await agent_identities(pbx) == before
 
 
+async def has_lines(pbx: ClusterPbx, name: str) -> bool:
+    """Whether the kubelet shows the pod its lines for pjsip.conf."""
+    folder = ("exec", name, "-n", pbx.namespace, "-c", "asterisk", "--", "ls", "/etc/asterisk-eventfed")
+    return "pjsip_eventfed.conf" in await pbx.cluster.kubectl(*folder)
+
+
+@pytest.mark.timeout(400)
+async def test_lines_that_a_pod_sees_gone_for_a_while_keep_nothing_from_it(pbx: ClusterPbx, measure: Measure) -> None:
+    """The operator is away as well, so that the kubelet has the time to take the lines out of a pod."""
+    async with Still(pbx) as still, Crossings(pbx, pause=1.0) as crossings:
+        await operators(pbx, 0)
+        await pbx.cluster.delete("secret", ASTERISK, pbx.namespace)
+        without: list[str] = []
+
+        async def one_is_without() -> bool:
+            without[:] = [name for name in pbx.names if not await has_lines(pbx, name)]
+            return bool(without)
+
+        began = await pbx.cluster.until("a pod has no lines", one_is_without, within=150)
+        await operators(pbx, 2)
+
+        async def all_have_theirs() -> bool:
+            return all([await has_lines(pbx, name) for name in pbx.names])
+
+        ended = await pbx.cluster.until("all pods have their lines", all_have_theirs, within=150)
+        measure("lines deleted by hand, seen gone by a pod, until every pod sees them again", ended - began)
+        longest = await crossings.all_arrive()
+        measure("meanwhile the longest that a change was on its way", longest)
+        assert longest < 5.0
+        assert still.blinks() == []
+
+
 @pytest.mark.timeout(400)
 async def test_both_secrets_deleted_cost_a_new_header_secret_and_no_change(pbx: ClusterPbx, measure: Measure) -> None:
     before = await agent_identities(pbx)
