@@ -28,12 +28,13 @@ class DumpResult:
     """What one dump showed.
 
     `missing` are devices that were known before and that the dump lacks: the member has them no more. It is empty
-    when a message of the dump was lost, or may have gone to another agent.
+    when the dump is not `whole`: a message of it was lost, or may have gone to another agent.
     """
 
     heard: int
     unsure: frozenset[str]
     missing: frozenset[str]
+    whole: bool
 
 
 @dataclass(slots=True)
@@ -122,7 +123,7 @@ class Dumps:
             self._pause = self._retry
             later = now + self.sweep
             self._due = later if self._due is None else min(self._due, later)
-        return DumpResult(len(window.heard), frozenset(window.unsure), missing)
+        return DumpResult(len(window.heard), frozenset(window.unsure), missing, not window.gap)
 
     def _again(self, now: float) -> None:
         again = now + self._pause

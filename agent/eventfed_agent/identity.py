@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from eventfed import EID, Claim, ClaimState, Event, EventType, Federation, Lease, StateKey
 
 from .configuration import MemberConfiguration
+from .dumps import DumpResult
 from .injection import Injector
 from .journal import Journal
 from .mailboxes import MailboxSlots
@@ -153,13 +154,10 @@ class Identity:
             if self._claim is not None and self._claim.state is ClaimState.HELD:
                 self._federation.retract(key)
 
-    def retract_devices(self, names: Iterable[str]) -> None:
-        """Take back devices that the member has no more."""
-        self.retract([StateKey(EventType.DEVICE_STATE_CHANGE, self.eid, name) for name in names])
-
-    def complete(self) -> None:
-        """All own states are on their way to the bus."""
-        if self._claim is not None and self._claim.state is ClaimState.HELD:
+    def dump_ended(self, result: DumpResult) -> None:
+        """Take back devices that the member has no more; after a dump without gaps nothing is left to come."""
+        self.retract([StateKey(EventType.DEVICE_STATE_CHANGE, self.eid, name) for name in result.missing])
+        if result.whole and self._claim is not None and self._claim.state is ClaimState.HELD:
             self._claim.complete()
 
     def open_devices(self) -> set[str]:
@@ -232,7 +230,10 @@ class Identity:
             self.outdated = True
             self._parted_at = _now()
             self._look()
-            self._journal.warn("member_moved", self._configuration.name, eid=str(self.eid))
+            rival = claim.rival
+            # The same server at another agent is what each rollout does; another server under its EID is not.
+            say = self._journal.info if rival and rival.uid == self._configuration.identity else self._journal.warn
+            say("member_moved", self._configuration.name, eid=str(self.eid), agent=rival.agent if rival else None)
         self._update_gate()
 
     def _update_gate(self) -> None:

@@ -396,5 +396,4 @@ class Member:
         if not heard_probe:
             self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
         if self.identity is not None:
-            self.identity.retract_devices(result.missing)
-            self.identity.complete()
+            self.identity.dump_ended(result)

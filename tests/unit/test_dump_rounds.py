@@ -73,3 +73,4 @@ async def test_only_a_dump_that_was_heard_from_its_beginning_tells_that_somethin
     first, second = server.results[:2]
     assert first.missing == (frozenset() if moves else {"Custom:gone"})
     assert second.missing == {"Custom:gone"}
+    assert [one.whole for one in (first, second)] == [not moves, True]

@@ -11,6 +11,7 @@ import structlog.testing
 from eventfed import EID, ClaimState, Federation, Lease
 from eventfed_agent import identity as module
 from eventfed_agent.configuration import MemberConfiguration
+from eventfed_agent.dumps import DumpResult
 from eventfed_agent.identity import Identity
 from eventfed_agent.injection import Injector
 from eventfed_agent.journal import Journal
@@ -28,6 +29,7 @@ class Claim:
         self.on_change: Callable[[Claim], None] = lambda claim: None
         self.rival: Lease | None = None
         self.forced = 0
+        self.completed = 0
 
     @property
     def held(self) -> bool:
@@ -39,6 +41,9 @@ class Claim:
 
     def force(self) -> None:
         self.forced += 1
+
+    def complete(self) -> None:
+        self.completed += 1
 
     def release(self) -> None:
         self.become(ClaimState.RELEASED)
@@ -83,6 +88,7 @@ class Ground:
         self.freed = 0
         self.gone: set[str] = set()
         self.asked: list[str] = []
+        self.log = structlog.testing.CapturingLogger()
         self.identity = Identity(
             MINE,
             CONFIGURATION,
@@ -96,7 +102,7 @@ class Ground:
                     is_gone=lambda uid: uid in self.gone,
                 ),
             ),
-            journal=Journal(structlog.testing.CapturingLogger()),
+            journal=Journal(self.log),
             on_held=lambda: None,
             on_free=self.free,
         )
@@ -196,6 +202,27 @@ def test_a_duplicate_that_goes_away_is_none_any_more(ground: Ground) -> None:
     ground.identity.duplicate_of = "b"
     ground.identity.disappear()
     assert ground.identity.duplicate_of is None
+
+
+@pytest.mark.parametrize(("uid", "level"), [(CONFIGURATION.identity, "info"), ("another server", "warning")])
+def test_only_an_eid_that_goes_to_another_server_is_a_warning(ground: Ground, uid: str, level: str) -> None:
+    ground.identity.spoke()
+    claim = ground.bus.claims[0]
+    claim.rival = lease("another", uid=uid)
+    claim.become(ClaimState.LOST)
+    (call,) = (call for call in ground.log.calls if call.args == ("member_moved",))
+    assert call.method_name == level
+    assert call.kwargs["agent"] == "node"
+
+
+def test_only_after_a_dump_without_gaps_nothing_is_left_to_come(ground: Ground) -> None:
+    ground.identity.spoke()
+    claim = ground.bus.claims[0]
+    claim.become(ClaimState.HELD)
+    ground.identity.dump_ended(DumpResult(3, frozenset(), frozenset(), whole=False))
+    assert claim.completed == 0
+    ground.identity.dump_ended(DumpResult(3, frozenset(), frozenset(), whole=True))
+    assert claim.completed == 1
 
 
 async def contested_with(ground: Ground, uid: str) -> Claim:
