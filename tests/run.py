@@ -27,7 +27,7 @@ DOCUMENT = ROOT / "docs" / "failure-modes.md"
 BLOCKS = {"results": ("unit", "bus", "asterisk"), "kubernetes": ("api", "kind")}
 """Where what was measured stands in the document, and the suites that must all have run at full length for it."""
 MEASURED = "measured: "
-EXAMPLES, EXAMPLES_IN_THIRD, EXAMPLES_IN_FULL = 2_000, 10_000, 100_000
+EXAMPLES, EXAMPLES_IN_PART, EXAMPLES_IN_FULL = 2_000, 10_000, 100_000
 NOTHING_COLLECTED = 5
 
 # The suites in their order, and the seconds after which one that hangs as a whole is ended.
@@ -75,18 +75,21 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="everything at full length; record the results")
     parser.add_argument("--record", action="store_true", help="record the results of a run that is not --full as well")
     parser.add_argument(
-        "--third",
-        metavar="K/3",
-        help="only a third of what --full adds, fewer generated inputs; auto: by EVENTFED_CI_NUMBER, else the commits",
+        "--part",
+        metavar="K/N",
+        help="only the K-th of N parts of what --full adds, fewer generated inputs; auto/N: in turn, "
+        "by EVENTFED_CI_NUMBER, else the number of commits",
     )
     parser.add_argument("pytest", nargs="*", help="further arguments for pytest, after --")
     chosen = parser.parse_args(arguments)
-    if chosen.full and chosen.third:
-        parser.error("use one of --full and --third")
-    if chosen.third == "auto":
-        chosen.third = f"{_turn() % 3 + 1}/3"
-    if chosen.third not in (None, "1/3", "2/3", "3/3"):
-        parser.error(f"--third {chosen.third}: write 1/3, 2/3, 3/3 or auto")
+    if chosen.full and chosen.part:
+        parser.error("use one of --full and --part")
+    if chosen.part is not None:
+        found = re.fullmatch(r"(auto|[1-9]\d?)/([1-9]\d?)", chosen.part)
+        if found is None or (found[1] != "auto" and int(found[1]) > int(found[2])):
+            parser.error(f"--part {chosen.part}: write 1/3, 2/3, 3/3 or auto/3, or another K/N")
+        number = _turn() % int(found[2]) + 1 if found[1] == "auto" else found[1]
+        chosen.part = f"{number}/{found[2]}"
     return chosen
 
 
@@ -108,7 +111,7 @@ def examples(chosen: argparse.Namespace) -> int:
     given = os.environ.get("EVENTFED_EXAMPLES")
     if given:
         return int(given)
-    return EXAMPLES_IN_FULL if chosen.full else EXAMPLES_IN_THIRD if chosen.third else EXAMPLES
+    return EXAMPLES_IN_FULL if chosen.full else EXAMPLES_IN_PART if chosen.part else EXAMPLES
 
 
 def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
@@ -117,12 +120,12 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
     On real servers with leases of a few seconds, a machine that stands still for a second looks like a fault. So up to
     `TRIED_AGAIN` failures of any suite but unit are tried once more, and told apart in the summary.
     """
-    long = chosen.full or chosen.third is not None
+    long = chosen.full or chosen.part is not None
     command = [sys.executable, "-m", "pytest", f"tests/{name}", "--quiet", *chosen.pytest]
     if chosen.full:
         command.append("--long")
-    if chosen.third:
-        command.append(f"--third={chosen.third}")
+    if chosen.part:
+        command.append(f"--part={chosen.part}")
     if long and name == "unit":
         command.append("--timeout=3600")
     if name == "kind":
@@ -269,7 +272,7 @@ def main(arguments: list[str]) -> int:
     names = tuple(chosen.suite or LIMITS)
     suites = []
     for name in names:
-        length = "full length" if chosen.full else f"third {chosen.third}" if chosen.third else "short"
+        length = "full length" if chosen.full else f"part {chosen.part}" if chosen.part else "short"
         console.rule(f"{name} ({length})")
         suites.append(run_suite(name, chosen))
     console.rule("summary")

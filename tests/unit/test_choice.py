@@ -1,4 +1,4 @@
-"""Which tests run: long ones only when asked for, a third of the rest, and what `measure` leaves behind."""
+"""Which tests run: long ones only when asked for, a part of the rest, and what `measure` leaves behind."""
 
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -40,20 +40,22 @@ def test_long_tests_run_only_when_asked_for(suite: pytest.Pytester) -> None:
     suite.runpytest_inprocess("--long").assert_outcomes(passed=7)
 
 
-def test_three_thirds_are_the_rest_and_nothing_twice(suite: pytest.Pytester) -> None:
+@pytest.mark.parametrize(("of", "each"), [(3, [2, 2, 2]), (4, [1, 2, 1, 2])])
+def test_all_parts_are_the_rest_and_nothing_twice(suite: pytest.Pytester, of: int, each: list[int]) -> None:
     ran: list[str] = []
-    for third in ("1/3", "2/3", "3/3"):
-        result = suite.runpytest_inprocess("--third", third, "-v")
-        result.assert_outcomes(passed=2, deselected=5)
+    for number, count in enumerate(each, 1):
+        result = suite.runpytest_inprocess("--part", f"{number}/{of}", "-v")
+        result.assert_outcomes(passed=count, deselected=7 - count)
         ran += [line.split()[0] for line in result.outlines if " PASSED" in line]
-    assert sorted(ran) == [
+    assert ran == [
         *(f"test_suite.py::test_long[{number}]" for number in range(4)),
         *(f"test_suite.py::test_parser[{number}]" for number in range(2)),
     ]
 
 
-def test_a_wrong_third_is_refused(suite: pytest.Pytester) -> None:
-    assert suite.runpytest_inprocess("--third", "4/3").ret == pytest.ExitCode.USAGE_ERROR
+@pytest.mark.parametrize("part", ["4/3", "0/3", "1", "auto/3"])
+def test_a_wrong_part_is_refused(suite: pytest.Pytester, part: str) -> None:
+    assert suite.runpytest_inprocess("--part", part).ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_measured_values_stand_in_the_report(suite: pytest.Pytester) -> None:

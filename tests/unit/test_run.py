@@ -98,16 +98,20 @@ def test_the_document_has_the_markers(run: Any) -> None:
     assert sorted(suite for suites in run.BLOCKS.values() for suite in suites) == sorted(run.LIMITS)
 
 
-def test_thirds_take_turns_and_name_themselves(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_take_turns_and_name_themselves(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = []
     for number in ("0", "1", "2", "3"):
         monkeypatch.setenv("EVENTFED_CI_NUMBER", number)
-        chosen.append(run.parse_arguments(["--third", "auto"]).third)
+        chosen.append(run.parse_arguments(["--part", "auto/3"]).part)
     assert chosen == ["1/3", "2/3", "3/3", "1/3"]
     with pytest.raises(SystemExit):
-        run.parse_arguments(["--third", "4/3"])
+        run.parse_arguments(["--part", "1/3", "--full"])
+
+
+@pytest.mark.parametrize("part", ["4/3", "0/3", "auto", "1", "auto/0", "a third"])
+def test_a_part_that_is_none_is_refused(run: Any, part: str) -> None:
     with pytest.raises(SystemExit):
-        run.parse_arguments(["--third", "1/3", "--full"])
+        run.parse_arguments(["--part", part])
 
 
 def test_what_was_measured_is_a_table(run: Any) -> None:
