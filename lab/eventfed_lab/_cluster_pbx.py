@@ -229,12 +229,17 @@ class ClusterPbx(Federated[AsteriskPod]):
     ) -> Any:
         """Wait until a condition has a reason (and status); returns it."""
 
-        async def holds() -> Any:
-            found = await self.condition(kind)
-            return found if found.get("reason") == reason and status in (None, found["status"]) else None
+        found: Any = {}
 
-        await self.cluster.until(f"{kind} with reason {reason}", holds, within=within)
-        return await self.condition(kind)
+        async def holds() -> bool:
+            nonlocal found
+            found = await self.condition(kind)
+            if found.get("reason") == reason and status in (None, found["status"]):
+                return True
+            raise LabError(f"it is {found}")
+
+        await self.cluster.until(f"{self.namespace}/{self.name}: {kind} with reason {reason}", holds, within=within)
+        return found
 
     async def wait_ready(self, within: float = 90.0) -> float:
         """Wait until it is ready with as many members as there are pods; returns the ``time.monotonic()``.

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from eventfed import DeviceState
 from eventfed_lab import Cluster, ClusterPbx, LabError, Lamps, federation
-from kind_conditions import Told, condition_of, lone_pod, told_of, wait_condition_of
+from kind_conditions import Told, lone_pod, told_of
 from kind_ground import CHECKOUT, Measure, PbxFactory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -27,7 +27,7 @@ births: list[Told] = []
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shared(chart: Cluster) -> AsyncIterator[ClusterPbx]:
     async with ClusterPbx(chart, CHECKOUT, NAMESPACE, spec={"departure": {"gracePeriod": 5}}) as pbx:
-        births[:] = await told_of(chart, NAMESPACE, "pbx")
+        births[:] = await told_of(pbx)
         yield pbx
 
 
@@ -59,7 +59,7 @@ async def went_wrong_and_healed(
 
     One Event of type Warning tells of it, and none of anything else, unless for the reasons `beside`.
     """
-    before = await told_of(pbx.cluster, pbx.namespace, pbx.name)
+    before = await told_of(pbx)
     await wrong()
     found = await pbx.wait_condition(reason, kind, status="False", within=within)
     if kind != "NamesUncontended":
@@ -77,7 +77,7 @@ async def went_wrong_and_healed(
     await pbx.cluster.until(f"{kind} is true again", is_true, within=100)
     ended = await pbx.wait_ready()
     # Their times are whole seconds, so their order tells nothing.
-    news = list((Counter(await told_of(pbx.cluster, pbx.namespace, pbx.name)) - Counter(before)).elements())
+    news = list((Counter(await told_of(pbx)) - Counter(before)).elements())
     assert [one.reason for one in news if one.type == "Warning" and one.reason not in beside] == [reason], news
     return found, ended - began
 
@@ -144,14 +144,16 @@ async def test_a_custom_device_that_two_servers_announce(pbx: ClusterPbx, measur
 @pytest.mark.long
 async def test_the_stream_of_another_eventfederation(pbx: ClusterPbx) -> None:
     cluster, place = pbx.cluster, pbx.namespace
-    taken = federation("second", place, "nobody", federation=f"{place}_pbx")
-    await cluster.apply(taken)
-    found = await wait_condition_of(cluster, place, "second", "BusReachable", "StreamOwnedByAnother")
+    second = ClusterPbx(cluster, CHECKOUT, place, name="second", app="nobody", replicas=0)
+    second.spec = {"federation": f"{place}_pbx"}
+    await cluster.apply(second.federation_document())
+    found = await second.wait_condition("StreamOwnedByAnother", "BusReachable")
     assert f"belongs to EventFederation {place}/pbx" in found["message"]
     assert "another spec.federation" in found["message"]
     await cluster.delete("evfed", "second", place)
-    await cluster.apply(federation("second", place, "nobody"))
-    await wait_condition_of(cluster, place, "second", "BusReachable", "Connected")
+    second.spec = {}
+    await cluster.apply(second.federation_document())
+    await second.wait_condition("Connected", "BusReachable")
     await cluster.delete("evfed", "second", place)
     assert (await pbx.condition())["status"] == "True"
 
@@ -227,7 +229,6 @@ async def test_nats_away_and_back(pbx: ClusterPbx, measure: Measure) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
-@pytest.mark.long
 async def test_a_node_where_no_agent_may_run(pbx: ClusterPbx, measure: Measure) -> None:
     cluster, node = pbx.cluster, pbx.pods[1].node
 
@@ -280,29 +281,30 @@ async def test_of_two_federations_the_older_has_a_pod_and_the_younger_gets_it_wh
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.long
 async def test_a_fault_that_stays_is_told_once(pbx: ClusterPbx) -> None:
     cluster, place = pbx.cluster, pbx.namespace
-    nowhere = {"servers": ["nats://nowhere.invalid:4222"]}
-    await cluster.apply(federation("astray", place, "asterix", nats=nowhere))
+    nowhere = {"nats": {"servers": ["nats://nowhere.invalid:4222"]}}
+    astray = ClusterPbx(cluster, CHECKOUT, place, name="astray", app="asterix", replicas=0, spec=nowhere)
+    await cluster.apply(astray.federation_document())
 
     async def warned() -> bool:
-        told = await told_of(cluster, place, "astray")
+        told = await told_of(astray)
         if {"BusUnreachable", "NoPodMatches"} - {one.reason for one in told}:
             raise LabError(f"{told}")
         return True
 
     # Its first minute is given to it. The operator looks again each 30 s.
     await cluster.until("both are told", warned, within=100)
-    before = await told_of(cluster, place, "astray")
+    before = await told_of(astray)
     await asyncio.sleep(35)
-    assert await told_of(cluster, place, "astray") == before
+    assert await told_of(astray) == before
     assert sorted((one.type, one.reason) for one in before) == [
         ("Warning", "BusUnreachable"),
         ("Warning", "NoPodMatches"),
     ]
-    assert (await condition_of(cluster, place, "astray"))["reason"] == "BusUnreachable"
-    assert "No connection to NATS: " in (await condition_of(cluster, place, "astray"))["message"]
+    ready = await astray.condition()
+    assert ready["reason"] == "BusUnreachable"
+    assert "No connection to NATS: " in ready["message"]
     began = time.monotonic()
     await cluster.delete("evfed", "astray", place)
     assert time.monotonic() - began < 35

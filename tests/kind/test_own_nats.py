@@ -121,5 +121,5 @@ async def test_secrets_that_are_missing_wrong_or_refused_are_told_and_looked_at_
     await cluster.apply(secret("nats-login", password="right"))
     ended = await pbx.wait_ready()
     measure("the right password for a NATS of one's own put into its Secret, until ready", ended - began)
-    told = [one for one in await told_of(cluster, NAMESPACE, pbx.name) if one.type == "Warning"]
+    told = [one for one in await told_of(pbx) if one.type == "Warning"]
     assert [one.reason for one in told] == ["SecretMissing", "BusUnreachable", "CredentialsRefused"]
