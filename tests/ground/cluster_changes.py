@@ -1,17 +1,14 @@
 """Changes of an EventFederation and of what belongs to it, by its owner and by others."""
 
 import base64
-import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from eventfed_lab import Cluster, ClusterPbx
-from kind_ground import CHECKOUT
+from eventfed_lab import ClusterPbx
 
 __all__ = [
-    "AGENT", "ASTERISK", "AT_ONCE", "AT_THE_NEXT_LOOK", "QUIET", "a_federation", "change", "cluster_ip",
+    "AGENT", "ASTERISK", "AT_ONCE", "AT_THE_NEXT_LOOK", "QUIET", "change", "cluster_ip",
     "device_states", "harm_what_is_quiet", "observed", "put_back",
 ]  # fmt: skip
 
@@ -21,17 +18,6 @@ QUIET = (("networkpolicy", AGENT), ("serviceaccount", AGENT), ("secret", AGENT),
 """What the operator does not watch."""
 
 MWI: Mapping[str, Any] = {"type": "mwi", "voicemailStorage": "Separate"}
-
-
-@asynccontextmanager
-async def a_federation(cluster: Cluster, replicas: int) -> AsyncIterator[ClusterPbx]:
-    """Servers on two nodes, in a namespace of their own, with a grace of 5 s."""
-    namespace = f"voice-{secrets.token_hex(3)}"
-    pbx = ClusterPbx(cluster, CHECKOUT, namespace, replicas=replicas, spec={"departure": {"gracePeriod": 5}})
-    try:
-        yield await pbx.__aenter__()
-    finally:
-        await pbx.close()
 
 
 async def change(pbx: ClusterPbx, **spec: Any) -> float:

@@ -46,7 +46,7 @@ Fault = Callable[[ClusterPbx], Awaitable[float | None]]
 @asynccontextmanager
 async def federation_of(chart: Cluster, replicas: int = 3, **spec: Any) -> AsyncIterator[ClusterPbx]:
     """Real servers as pods on both workers, in a namespace of their own, with production's times unless told else."""
-    pbx = ClusterPbx(chart, CHECKOUT, f"faults-{secrets.token_hex(3)}", replicas=replicas, spec=spec)
+    pbx = ClusterPbx(chart, CHECKOUT, f"voice-{secrets.token_hex(3)}", replicas=replicas, spec=spec)
     try:
         await pbx.start()
         yield pbx

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import Cluster, ClusterPbx, ClusterUnavailable, install_chart
+from kind_faults import federation_of
 from kind_ground import APART, CHART, CHECKOUT, FOLDER, PbxFactory
 
 KEEP = "EVENTFED_KEEP_CLUSTER"
@@ -59,6 +60,13 @@ async def chart(cluster: Cluster) -> Cluster:
     """The cluster with the chart in it; NATS and operator are not on the workers."""
     await install_chart(cluster, CHART, *APART)
     return cluster
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def pbx(chart: Cluster) -> AsyncIterator[ClusterPbx]:
+    """Three servers on two nodes, one federation for a module, with a grace of 5 s. Each test leaves it as it was."""
+    async with federation_of(chart, departure={"gracePeriod": 5}) as pbx:
+        yield pbx
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -3,17 +3,14 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from agent_pods import agent_identities, covered, rolled_out
 from cluster_changes import (
     AGENT,
     AT_ONCE,
     QUIET,
-    a_federation,
     change,
     cluster_ip,
     device_states,
@@ -23,20 +20,13 @@ from cluster_changes import (
 )  # fmt: skip
 from crossings import Crossings, Still, crosses
 from eventfed import DeviceState
-from eventfed_lab import Cluster, ClusterPbx
+from eventfed_lab import ClusterPbx
 from kind_ground import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BUSY, UNKNOWN = DeviceState.BUSY, DeviceState.UNKNOWN
 PRIVATE = "Custom:private-lamp"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def pbx(chart: Cluster) -> AsyncIterator[ClusterPbx]:
-    """Each test leaves it as it was."""
-    async with a_federation(chart, 3) as pbx:
-        yield pbx
 
 
 async def test_filters_take_effect_in_agents_that_run(pbx: ClusterPbx, measure: Measure) -> None:

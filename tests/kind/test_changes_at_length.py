@@ -3,11 +3,9 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from agent_pods import agent_identities, covered, rolled_out
 from cluster_changes import (
@@ -15,7 +13,6 @@ from cluster_changes import (
     ASTERISK,
     AT_THE_NEXT_LOOK,
     QUIET,
-    a_federation,
     change,
     cluster_ip,
     harm_what_is_quiet,
@@ -24,20 +21,13 @@ from cluster_changes import (
 )  # fmt: skip
 from crossings import Crossings, Still, crosses
 from eventfed import DeviceState
-from eventfed_lab import Cluster, ClusterPbx, Truth
+from eventfed_lab import ClusterPbx, Truth
 from kind_ground import Measure
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 
 BUSY, UNKNOWN = DeviceState.BUSY, DeviceState.UNKNOWN
 PRIVATE = "Custom:private-lamp"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def pbx(chart: Cluster) -> AsyncIterator[ClusterPbx]:
-    """Each test leaves it as it was."""
-    async with a_federation(chart, 3) as pbx:
-        yield pbx
 
 
 async def renamed_image(pbx: ClusterPbx) -> str:

@@ -6,18 +6,17 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from agent_pods import agent_identities, agent_metric, agent_on
-from cluster_changes import a_federation
 from crossings import Crossings, Still, crosses
 from eventfed import EID, DeviceState
 from eventfed.resource import GROUP
-from eventfed_lab import Cluster, ClusterPbx, LabError
+from eventfed_lab import ClusterPbx, LabError
 from intruder_pods import Intruder
 from kind_ground import Measure
 from strangers import state
@@ -31,13 +30,6 @@ ROTATION_ENDS = 300.0
 ENFORCE = "pod-security.kubernetes.io/enforce"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 EVENTFED = "eventfed"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def pbx(chart: Cluster) -> AsyncIterator[ClusterPbx]:
-    """Each test leaves it as it was."""
-    async with a_federation(chart, 3) as pbx:
-        yield pbx
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
