@@ -11,12 +11,13 @@ import time
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER, pjsip_snippet
 
 from ._addresses import Allotment, allot
 from ._errors import LabError
+from ._lifetime import Lifetime
 from ._process import ChildProcess
 from ._server import Server
 
@@ -34,7 +35,7 @@ MWI_AND_DEVICES: tuple[Mapping[str, object], ...] = (
 )
 
 
-class AgentProcess:
+class AgentProcess(Lifetime):
     """``eventfed agent`` with a configuration file of its own, on an address of its own.
 
     `sections` are merged over `SHORT_TIMES`. The address and the header secret stay the same over restarts.
@@ -149,13 +150,6 @@ class AgentProcess:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._allotment.release()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     # --- what it is told and what it tells ---
 

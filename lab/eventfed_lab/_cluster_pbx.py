@@ -6,7 +6,7 @@ import copy
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
@@ -14,6 +14,7 @@ from ._cluster import Cluster, Document
 from ._configuration import AsteriskConfiguration, pod_configuration_files
 from ._errors import LabError
 from ._federated import Federated
+from ._lifetime import Lifetime
 from ._pods import AsteriskPod
 
 __all__ = ["ClusterPbx", "example", "federation", "install_chart"]
@@ -52,7 +53,7 @@ def federation(name: str, namespace: str, app: str = "asterisk", **spec: Any) ->
     }
 
 
-class ClusterPbx(Federated[AsteriskPod]):
+class ClusterPbx(Federated[AsteriskPod], Lifetime):
     """The pods of one StatefulSet in a namespace of its own, and the EventFederation that selects them.
 
     The StatefulSet is the example's. Its configuration is the lab's, so that messages can be left and states be seen.
@@ -150,17 +151,6 @@ class ClusterPbx(Federated[AsteriskPod]):
         await self.cluster.apply(self.namespace_document(), self.federation_document(), *self.asterisk_documents())
         await self.attach()
         await self.wait_ready()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Delete the EventFederation, then the namespace, and wait until both are gone."""

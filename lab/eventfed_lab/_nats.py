@@ -8,11 +8,11 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Self
 
 from ._addresses import Allotment, allot
 from ._errors import LabError, NatsUnavailable
 from ._folders import claim_folder, release_folder
+from ._lifetime import Lifetime
 from ._process import ChildProcess
 
 __all__ = ["NatsServer", "nats_server_binary"]
@@ -40,7 +40,7 @@ def nats_server_binary() -> Path:
     )
 
 
-class NatsServer:
+class NatsServer(Lifetime):
     """One nats-server with JetStream on a port of its own, which stays the same over restarts.
 
     `store` is JetStream's directory; without it one is made, and removed by `close()`. `configuration` is
@@ -146,17 +146,6 @@ class NatsServer:
         self.kill()
         release_folder(self._folder, self._lock)
         self._allotment.release()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     def _running_process(self) -> ChildProcess:
         if self._process is None or not self._process.running:

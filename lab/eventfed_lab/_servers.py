@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from eventfed import EID
 
@@ -15,6 +15,7 @@ from ._ami import AmiClient
 from ._configuration import AMI_SECRET, AMI_USER, AsteriskConfiguration, configuration_files
 from ._errors import AmiConnectionLost, AmiError, LabError
 from ._folders import claim_folder, release_folder
+from ._lifetime import Lifetime
 from ._process import ChildProcess
 from ._reachable import ReachableAsterisk
 from ._rootfs import AsteriskRoot
@@ -23,7 +24,7 @@ from ._spool import VoicemailSpool
 __all__ = ["AsteriskServer"]
 
 
-class AsteriskServer(ReachableAsterisk):
+class AsteriskServer(ReachableAsterisk, Lifetime):
     """Asterisk in a directory of its own, bound to `host` alone; it ends with us at the latest.
 
     Several run from one root. A server of a root other than ``/`` runs in a chroot, which needs root. `address`
@@ -165,17 +166,6 @@ class AsteriskServer(ReachableAsterisk):
         release_folder(self.folder, self._lock)
         if self._own_address:
             self.address.release()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     # --- inside ---
 

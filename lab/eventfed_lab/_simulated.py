@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from sipmessage import Request, Response
 
@@ -18,6 +18,7 @@ from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER
 from ._addresses import Allotment, allot
 from ._configuration import AsteriskConfiguration, last_state
 from ._errors import LabError
+from ._lifetime import Lifetime
 from ._publications import EVENTS, InboundPublications, OutboundPublication
 from ._server import MailboxCounts, QueueMember, VoicemailMethod, hint_text
 from ._sip import Address, SipSocket
@@ -28,7 +29,7 @@ _NONE = MailboxCounts(0, 0)
 _DEVICES, _MAILBOXES = EVENTS
 
 
-class SimulatedServer:
+class SimulatedServer(Lifetime):
     """Speaks Asterisk's PUBLISH protocol over UDP with the agent at `agent`, both ways.
 
     `tokens` are the accepted values of X-Eventfed-Token; without any, everybody is let in. Of `configuration`
@@ -165,17 +166,6 @@ class SimulatedServer:
         await self._reap()
         if self._own_address:
             self.address.release()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     # --- its states ---
 

@@ -11,7 +11,7 @@ from cluster_api import Api, eventually, federation, pod
 from eventfed import EID, Credentials, Federation, FederationSettings
 from eventfed.report import AgentReport, ReportedMember
 from eventfed_lab import NatsServer
-from federations import PASSWORD, agent_pod, condition, on, owned, rounds, run_pod, says, secret
+from federations import PASSWORD, agent_pod, condition, connect, on, owned, rounds, run_pod, says, secret
 from installation import Installation, Operator
 
 
@@ -43,9 +43,7 @@ def test_credentials_that_nats_refuses_are_told_and_another_secret_heals(
 def test_an_nats_that_is_away_is_told_until_it_is_back(
     api: Api, operator: Operator, namespace: str, own_nats: NatsServer, measure: Callable[..., None]
 ) -> None:
-    api.create(secret(namespace, PASSWORD))
-    api.create(federation(namespace, **on(own_nats)))
-    says(api, namespace, "BusReachable", "True", "Connected")
+    connect(api, namespace, own_nats)
     own_nats.kill()
     begin = time.monotonic()
     assert "Members keep what they have" in says(api, namespace, "BusReachable", "False", "BusUnreachable")
@@ -59,9 +57,7 @@ def test_an_nats_that_is_away_is_told_until_it_is_back(
 def test_a_stream_that_somebody_deleted_is_made_again(
     api: Api, operator: Operator, namespace: str, own_nats: NatsServer
 ) -> None:
-    api.create(secret(namespace, PASSWORD))
-    api.create(federation(namespace, **on(own_nats)))
-    says(api, namespace, "BusReachable", "True", "Connected")
+    connect(api, namespace, own_nats)
     asyncio.run(own_nats.restart(wipe=True))
     eventually(lambda: "stream" in api.get("EventFederation", namespace, "pbx")["status"])
     says(api, namespace, "BusReachable", "True", "Connected")

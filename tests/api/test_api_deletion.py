@@ -16,12 +16,12 @@ from federations import (
     OWNED,
     PASSWORD,
     agent_pod,
+    connect,
     on,
     owned,
     rounds,
     run_pod,
     says,
-    secret,
     settled,
     stream,
 )
@@ -125,9 +125,7 @@ def test_it_waits_for_agents_no_longer_than_the_withdrawal(
 def test_with_nats_away_it_takes_no_longer_than_the_withdrawal(
     api: Api, operator: Operator, namespace: str, own_nats: NatsServer, measure: Callable[..., None]
 ) -> None:
-    api.create(secret(namespace, PASSWORD))
-    api.create(federation(namespace, **on(own_nats)))
-    says(api, namespace, "BusReachable", "True", "Connected")
+    connect(api, namespace, own_nats)
     own_nats.kill()
     says(api, namespace, "BusReachable", "False", "BusUnreachable")
     took = delete(api, namespace, within=WITHDRAWAL + 5)
@@ -150,9 +148,7 @@ def strict_nats() -> Iterator[NatsServer]:
 def test_a_stream_that_nats_does_not_let_us_delete_is_left_behind_and_told(
     api: Api, operator: Operator, namespace: str, strict_nats: NatsServer, measure: Callable[..., None]
 ) -> None:
-    api.create(secret(namespace, PASSWORD))
-    api.create(federation(namespace, **on(strict_nats)))
-    says(api, namespace, "BusReachable", "True", "Connected")
+    connect(api, namespace, strict_nats)
     took = delete(api, namespace, within=40)
     measure(f"EventFederation deleted, NATS refuses to delete the stream (withdrawal {WITHDRAWAL:g} s)", took)
     name = re.escape(f"{namespace}/pbx: stream EVENTFED_{namespace}_pbx_local stays")

@@ -9,7 +9,7 @@ import nats
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
-from cluster_api import Api, eventually, pod
+from cluster_api import Api, eventually, federation, pod
 from eventfed_lab import NatsServer
 from installation import Installation, Operator
 
@@ -19,6 +19,7 @@ __all__ = [
     "PASSWORD",
     "agent_pod",
     "condition",
+    "connect",
     "on",
     "owned",
     "rounds",
@@ -121,6 +122,13 @@ def secret(namespace: str, password: str, name: str = "nats") -> dict[str, Any]:
 
 def on(server: NatsServer) -> dict[str, Any]:
     return {"nats": {"servers": [server.url], "credentials": CREDENTIALS}}
+
+
+def connect(api: Api, namespace: str, server: NatsServer) -> None:
+    """Make an EventFederation with the Secret that it needs for a NATS of its own, and wait until it is connected."""
+    api.create(secret(namespace, PASSWORD))
+    api.create(federation(namespace, **on(server)))
+    says(api, namespace, "BusReachable", "True", "Connected")
 
 
 def says(api: Api, namespace: str, kind: str, status: str, reason: str, name: str = "pbx") -> str:
