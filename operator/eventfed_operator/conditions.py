@@ -54,7 +54,7 @@ class Verdict:
     """One condition, judged.
 
     Args:
-        passes: an EventFederation that was just made goes through this, so it is no fault of anybody's yet.
+        passes: an EventFederation that was just made, or has NATS again, goes through this: no fault of anybody's yet.
     """
 
     status: Truth
@@ -118,10 +118,9 @@ def judge(case: Circumstances) -> dict[ConditionType, Verdict]:
 
 
 def _patiently(case: Circumstances, kind: ConditionType, verdict: Verdict) -> Verdict:
-    """While a new EventFederation starts, what was never true and passes by itself is not known rather than false."""
+    """What passes by itself is for a while not known rather than false: at the start, and after what was not known."""
     old = case.resource.status.condition(kind)
-    is_new = old is None or (old.status == "Unknown" and case.observed.now - case.resource.created < _PATIENCE)
-    if verdict.passes and is_new:
+    if verdict.passes and (old is None or (old.status == "Unknown" and case.observed.now - _since(old) < _PATIENCE)):
         return replace(verdict, status="Unknown")
     return verdict
 
@@ -152,8 +151,14 @@ def _bus_reachable(case: Circumstances) -> Verdict:
             return Verdict("False", "CredentialsRefused", told)
         return Verdict("False", "BusUnreachable", f"{told}. Members keep what they have")
     if bus.stream is None:
-        problem = f": {bus.problem}" if bus.problem else " yet"
-        return Verdict("False", "StreamMissing", f"There is no stream {resource.subjects.stream}{problem}", passes=True)
+        told = f"There is no stream {resource.subjects.stream}"
+        before = resource.status.condition(ConditionType.BUS_REACHABLE)
+        if not bus.problem and before is not None and before.status == "False" and before.reason != "StreamMissing":
+            # NATS has just let us in, and the stream is what we see to next.
+            return Verdict("Unknown", "StreamMissing", f"{told} yet")
+        return Verdict(
+            "False", "StreamMissing", f"{told}: {bus.problem}" if bus.problem else f"{told} yet", passes=True
+        )
     owner = bus.stream.owner
     if owner not in ("", stream_owner(resource)):
         return Verdict(
@@ -269,9 +274,12 @@ def _members_synced(case: Circumstances) -> Verdict:
     told = f"{len(synced)} of {_count(len(members), 'member')} synced"
     if len(synced) == len(members):
         return Verdict("True", "Synced", told)
-    lost = case.members_in(MemberState.LOST)
-    if lost:
-        return Verdict("False", "MembersLost", f"{told}; no answer from {_names([pod.name for pod in lost])}")
+    silent = case.members_in(MemberState.LOST)
+    if lost := [pod.name for pod in silent if not pod.terminating]:
+        return Verdict("False", "MembersLost", f"{told}; no answer from {_names(lost)}")
+    if silent:
+        leaving = _names([pod.name for pod in silent])
+        return Verdict("False", SYNCING, f"{told}; no answer from {leaving}, being deleted", passes=True)
     waiting = [pod.name for pod in members if pod.uid not in synced]
     return Verdict("False", SYNCING, f"{told}; not yet: {_names(waiting)}", passes=True)
 
@@ -344,6 +352,11 @@ def notices(previous: Sequence[Condition], present: Sequence[Condition]) -> list
 
 def _written(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _since(condition: Condition) -> datetime:
+    """When its status last changed; the API server has checked that it is a time."""
+    return datetime.fromisoformat(condition.last_transition_time)
 
 
 def _names(names: Iterable[str]) -> str:

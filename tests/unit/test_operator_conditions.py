@@ -317,6 +317,33 @@ def test_events_are_made_at_transitions_only(world: Any) -> None:
     assert [(one.type, one.reason) for one in world.notices] == [("Warning", "MembersLost")]
 
 
+def test_a_member_that_is_being_deleted_is_no_loss_to_warn_of(world: Any) -> None:
+    world.notices.clear()
+    world.pods[1] = replace(world.pods[1], terminating=True)
+    world.report(("uid-1", MemberState.LOST))
+    assert verdict(world, "MembersSynced") == ("False", "Syncing")
+    assert message(world, "MembersSynced") == "1 of 2 members synced; no answer from asterisk-1, being deleted"
+    assert [one.type for one in world.notices] == ["Normal"]
+
+
+def test_nats_that_lets_us_in_is_given_a_minute_to_have_the_stream(world: Any) -> None:
+    stream = world.bus.stream
+    refused(world)
+    world.settle()
+    world.notices.clear()
+    judged = []
+    for _ in range(4):
+        # The world makes the stream that we ask for: too late each time.
+        world.bus = replace(world.bus, connected=True, problem=None, stream=None)
+        world.step()
+        judged.append((world.condition("BusReachable").status, world.condition("BusReachable").reason))
+        world.now += timedelta(seconds=25)
+    assert judged == [("Unknown", "StreamMissing")] * 3 + [("False", "StreamMissing")]
+    world.bus = replace(world.bus, stream=stream)
+    assert verdict(world, "BusReachable") == ("True", "Connected")
+    assert [one.reason for one in world.notices if one.type == "Warning"] == ["StreamMissing"]
+
+
 def test_a_status_names_a_few_members_however_many_there_are(operator_world: Any) -> None:
     world = operator_world()
     world.run(nodes=20, members=2_000, state=MemberState.SYNCING)
