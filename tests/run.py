@@ -267,6 +267,8 @@ def record(text: str, block: str = "results", document: Path = DOCUMENT) -> None
 def main(arguments: list[str]) -> int:
     chosen = parse_arguments(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell's background job is started with SIGINT ignored, and so would be all that the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(soft_wrap=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     names = tuple(chosen.suite or LIMITS)

@@ -216,4 +216,4 @@ async def test_a_third_party_gives_way_to_the_owner(clients, until):
         await asyncio.sleep(0.5)
         assert tool.counters.corrected == 0
         assert a.counters.corrected == 0
-        assert tool.own_value(lamp.state_key) is None
+        await until(lambda: tool.own_value(lamp.state_key) is None)
