@@ -319,6 +319,19 @@ def test_a_clock_behind_anothers_is_no_reason_to_be_ignored():
     assert b.shown() == {device(EIDS[0], 1, 3).state_key: device(EIDS[0], 1, 3).elements}
 
 
+def test_a_third_party_that_published_in_the_owners_very_millisecond_gives_way_too():
+    world = World(2)
+    a, b = world.nodes
+    key = device(EIDS[0], 1, 2).state_key
+    a.ownership.publish(device(EIDS[0], 1, 2))
+    claim = b.claim(EIDS[0])
+    b.ownership.publish(device(EIDS[0], 1, 3))
+    world.run(2)
+    assert claim.held
+    assert a.ownership.own_value(key) is None
+    assert a.shown() == b.shown() == {key: device(EIDS[0], 1, 3).elements}
+
+
 few = st.integers(0, 2)
 steps = st.one_of(
     st.tuples(st.just("publish"), few, few, few, st.integers(1, 8)),
