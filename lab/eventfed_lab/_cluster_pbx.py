@@ -235,7 +235,7 @@ class ClusterPbx(Federated[AsteriskPod], Lifetime):
         """Wait until it is ready with as many members as there are pods; returns the ``time.monotonic()``.
 
         Raises:
-            TimeoutError: with its last status.
+            TimeoutError: with its last status, and what its agents said last.
         """
         count = len(self.servers)
 
@@ -249,4 +249,14 @@ class ClusterPbx(Federated[AsteriskPod], Lifetime):
                 return True
             raise LabError(f"members {members}, agents {status.get('agents')}, Ready {ready}")
 
-        return await self.cluster.until(f"{self.namespace}/{self.name} ready", ready, within=within)
+        try:
+            return await self.cluster.until(f"{self.namespace}/{self.name} ready", ready, within=within)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{await self._agents_said()}") from None
+
+    async def _agents_said(self) -> str:
+        chosen = f"app.kubernetes.io/name=eventfed-agent,app.kubernetes.io/instance={self.name}"
+        try:
+            return await self.cluster.kubectl("logs", "-n", self.namespace, "-l", chosen, "--prefix", "--tail=40")
+        except LabError as error:
+            return str(error)
