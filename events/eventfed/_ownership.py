@@ -256,7 +256,7 @@ class Ownership:
             wrong = (event is None) != (own.event is None)
         else:
             # Of two processes that began in the same millisecond the numbers are the same, but not what they say.
-            wrong = (event.epoch, event.sequence) != (sent.epoch, sent.sequence) or event.elements != sent.elements
+            wrong = event.epoch != sent.epoch or event.sequence != sent.sequence or event.elements != sent.elements
         if wrong:
             self._correct(own)
 

@@ -141,18 +141,15 @@ async def test_lines_that_a_pod_sees_gone_for_a_while_keep_nothing_from_it(pbx: 
     async with Still(pbx) as still, Crossings(pbx, pause=1.0) as crossings:
         await operators(pbx, 0)
         await pbx.cluster.delete("secret", ASTERISK, pbx.namespace)
-        without: list[str] = []
-
-        async def one_is_without() -> bool:
-            without[:] = [name for name in pbx.names if not await has_lines(pbx, name)]
-            return bool(without)
-
-        began = await pbx.cluster.until("a pod has no lines", one_is_without, within=150)
-        await operators(pbx, 2)
 
         async def all_have_theirs() -> bool:
             return all([await has_lines(pbx, name) for name in pbx.names])
 
+        async def one_is_without() -> bool:
+            return not await all_have_theirs()
+
+        began = await pbx.cluster.until("a pod has no lines", one_is_without, within=150)
+        await operators(pbx, 2)
         ended = await pbx.cluster.until("all pods have their lines", all_have_theirs, within=150)
         measure("lines deleted by hand, seen gone by a pod, until every pod sees them again", ended - began)
         longest = await crossings.all_arrive()
