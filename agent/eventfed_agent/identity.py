@@ -219,7 +219,9 @@ class Identity:
                     # The server leaves a mailbox out of its dump once somebody else's count stands in its slot, so
                     # what it said last is ours to keep on the bus now.
                     self.slots.remember_own(key.key, event.counts)
-                    self._waiting.setdefault(key, event)
+                    # After a standstill the member may have said something newer before we hear that the lease is ours.
+                    if self._federation.own_value(key) is None:
+                        self._waiting.setdefault(key, event)
             waiting, self._waiting = self._waiting, {}
             for event in waiting.values():
                 self._federation.publish(event)

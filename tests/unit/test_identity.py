@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 import structlog.testing
 
-from eventfed import EID, ClaimState, Federation, Lease
+from eventfed import EID, ClaimState, Event, Federation, Lease, StateKey
+from eventfed.spec import Injection, VoicemailStorage
 from eventfed_agent import identity as module
 from eventfed_agent.configuration import MemberConfiguration
 from eventfed_agent.dumps import DumpResult
@@ -52,14 +53,15 @@ class Claim:
 class View:
     def __init__(self) -> None:
         self.leases: dict[EID, Lease] = {}
+        self.states: dict[StateKey, Event] = {}
         self.listeners: list[Callable[[], None]] = []
 
     def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
         self.listeners.append(callback)
         return lambda: self.listeners.remove(callback)
 
-    def of(self, eid: EID) -> list[object]:
-        return []
+    def of(self, eid: EID) -> list[StateKey]:
+        return [key for key in self.states if key.eid == eid]
 
     def put(self, lease: Lease | None) -> None:
         self.leases = {} if lease is None else {lease.eid: lease}
@@ -73,12 +75,22 @@ class Bus:
     def __init__(self) -> None:
         self.view = View()
         self.claims: list[Claim] = []
+        self.published: dict[StateKey, Event] = {}
 
     def claim(self, eid: EID, *, on_change: Callable[[Claim], None], **_: Any) -> Claim:
         claim = Claim()
         claim.on_change = on_change
         self.claims.append(claim)
         return claim
+
+    def get(self, key: StateKey) -> Event | None:
+        return self.view.states.get(key)
+
+    def own_value(self, key: StateKey) -> Event | None:
+        return self.published.get(key)
+
+    def publish(self, event: Event) -> None:
+        self.published[event.state_key] = event
 
 
 class Ground:
@@ -93,7 +105,7 @@ class Ground:
             MINE,
             CONFIGURATION,
             cast(Federation, self.bus),
-            cast(MailboxSlots, None),
+            MailboxSlots(MINE, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
             cast(Injector, SimpleNamespace(open=lambda: None, close=lambda: None, run=asyncio.Event().wait)),
             registry=cast(
                 Registry,
@@ -223,6 +235,26 @@ def test_only_after_a_dump_without_gaps_nothing_is_left_to_come(ground: Ground) 
     assert claim.completed == 0
     ground.identity.dump_ended(DumpResult(3, frozenset(), frozenset(), whole=True))
     assert claim.completed == 1
+
+
+def test_what_a_predecessor_brought_of_a_mailbox_is_kept_on_the_bus(ground: Ground) -> None:
+    before = Event.mailbox("1001@default", 1, 0, MINE)
+    ground.bus.view.states[before.state_key] = before
+    ground.identity.spoke()
+    ground.bus.claims[0].become(ClaimState.HELD)
+    assert ground.bus.published == {before.state_key: before}
+
+
+def test_what_a_member_said_after_a_standstill_is_not_overwritten_by_what_the_bus_has_of_it(ground: Ground) -> None:
+    ground.identity.spoke()
+    claim = ground.bus.claims[0]
+    claim.become(ClaimState.HELD)
+    before, after = (Event.mailbox("1001@default", new, 0, MINE) for new in (1, 2))
+    ground.identity.publish(before)
+    ground.bus.view.states[before.state_key] = before
+    ground.identity.publish(after)
+    claim.become(ClaimState.HELD)  # the lease was checked, and is ours still
+    assert ground.bus.published == {after.state_key: after}
 
 
 async def contested_with(ground: Ground, uid: str) -> Claim:
