@@ -180,6 +180,8 @@ class Identity:
         except TimeoutError:
             self._journal.warn("withdrawal_incomplete", self._configuration.name, left=self.injector.backlog)
             return False
+        finally:
+            self._withdrawal = None
         return True
 
     def hurry(self) -> None:

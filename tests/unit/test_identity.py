@@ -100,13 +100,24 @@ class Ground:
         self.freed = 0
         self.gone: set[str] = set()
         self.asked: list[str] = []
+        self.empty = asyncio.Event()
         self.log = structlog.testing.CapturingLogger()
         self.identity = Identity(
             MINE,
             CONFIGURATION,
             cast(Federation, self.bus),
             MailboxSlots(MINE, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
-            cast(Injector, SimpleNamespace(open=lambda: None, close=lambda: None, run=asyncio.Event().wait)),
+            cast(
+                Injector,
+                SimpleNamespace(
+                    open=lambda: None,
+                    close=lambda: None,
+                    withdraw=lambda: None,
+                    wait_idle=self.emptied,
+                    run=asyncio.Event().wait,
+                    backlog=1,
+                ),
+            ),
             registry=cast(
                 Registry,
                 SimpleNamespace(
@@ -122,6 +133,9 @@ class Ground:
     async def answers(self, address: str) -> bool:
         self.asked.append(address)
         return True
+
+    async def emptied(self) -> None:
+        await self.empty.wait()
 
     def free(self) -> None:
         self.freed += 1
@@ -255,6 +269,18 @@ def test_what_a_member_said_after_a_standstill_is_not_overwritten_by_what_the_bu
     ground.identity.publish(after)
     claim.become(ClaimState.HELD)  # the lease was checked, and is ours still
     assert ground.bus.published == {after.state_key: after}
+
+
+async def test_a_withdrawal_is_hurried_while_it_lasts_and_not_afterwards(ground: Ground) -> None:
+    ground.identity.spoke()
+    ground.bus.claims[0].become(ClaimState.HELD)
+    withdrawal = asyncio.create_task(ground.identity.withdraw(60.0))
+    await asyncio.sleep(0)
+    ground.identity.hurry()
+    assert not await withdrawal
+    ground.empty.set()
+    assert await ground.identity.withdraw(60.0)
+    ground.identity.hurry()
 
 
 async def contested_with(ground: Ground, uid: str) -> Claim:
