@@ -152,6 +152,8 @@ class Claim:
         if self.state is ClaimState.HELD and not self._stalled:
             self._stalled = True
             self._tell()
+        # An answer that waits in the socket is about a lease of before.
+        self._written = None
         self._renew_at = 0.0
         self.evaluate()
 

@@ -30,7 +30,7 @@ class Stored:
 
 @dataclass
 class Server:
-    """What nats-server does with the stream (nats-lab.md, 1): one message a subject, conditions, TTLs, markers."""
+    """What nats-server does with the stream (tried with 2.15.1): one message a subject, conditions, TTLs, markers."""
 
     messages: dict[str, Stored] = field(default_factory=dict)
     sequence: int = 0

@@ -48,6 +48,27 @@ def test_an_owner_that_was_hung_while_its_member_moved_never_shows_its_own_value
     assert c.counters.received > 0
 
 
+def test_an_answer_from_before_a_standstill_does_not_say_that_the_lease_is_held_still():
+    world = World(2)
+    a, b = world.nodes
+    claim = a.claim(EIDS[0])
+    world.run(1)
+    claim.complete()  # The lease is written again.
+    ((token, subject, message),) = a.outbox.take(world.now)
+    answer = world.server.store(subject, message, world.now)
+    a.stopped = True
+    b.claim(EIDS[0])
+    world.run(30)
+    assert b.holds(EIDS[0])
+    a.ownership.last_tick = world.now
+    assert a.ownership.stalled()
+    a.outbox.answer(token, answer, None, world.now)
+    assert not claim.held
+    a.stopped = False
+    world.run(5)
+    assert claim.state is ClaimState.LOST
+
+
 def test_nothing_is_written_while_nothing_changes_but_leases():
     world = World(2)
     a, b = world.nodes
