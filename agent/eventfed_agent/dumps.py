@@ -2,15 +2,15 @@
 
 A dump races with live changes inside Asterisk: a snapshot is queued entry by entry while another thread queues
 changes, so NEW may be followed by the snapshot's OLD (``main/stasis_cache.c``). And its end is not marked. So a
-probe device follows each request; its echo ends the dump; a device heard with two values in that window is unsure,
-and another dump is asked for until none is.
+probe device follows each request; its echo ends the dump; a device or mailbox heard with two values in that window is
+unsure, and another dump is asked for until none is.
 """
 
 import enum
 import secrets
 from dataclasses import dataclass, field
 
-from eventfed import DeviceState
+from eventfed import DeviceState, Mailbox
 
 from .names import PROBE_PREFIX
 
@@ -43,6 +43,7 @@ class DumpWindow:
 
     probe: str = field(default_factory=lambda: PROBE_PREFIX + secrets.token_hex(6))
     heard: dict[str, DeviceState] = field(default_factory=dict)
+    mailboxes: dict[str, Mailbox] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
     gap: bool = False
 
@@ -98,6 +99,14 @@ class Dumps:
         if self.window.heard.setdefault(device, state) is not state:
             self.window.unsure.add(device)
             self.window.heard[device] = state
+
+    def hear_mailbox(self, mailbox: str, counts: Mailbox) -> None:
+        """Counts of a mailbox were heard, whatever for."""
+        if self.window is None:
+            return
+        if self.window.mailboxes.setdefault(mailbox, counts) != counts:
+            self.window.unsure.add(mailbox)
+            self.window.mailboxes[mailbox] = counts
 
     def gap(self) -> None:
         """A message of the member was lost, or may have gone to another agent."""

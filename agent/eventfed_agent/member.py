@@ -250,6 +250,7 @@ class Member:
         identity = self.identity
         assert identity is not None  # a state names its EID, so _is_own has seen to it
         if event.type is EventType.MWI:
+            self.dumps.hear_mailbox(event.key, event.counts)
             if self._filters.storage is VoicemailStorage.SHARED:
                 event = self._numbered(identity, event)
             if not identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time()):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventfed import DeviceState
+from eventfed import DeviceState, Mailbox
 from eventfed_agent.dumps import Dumps, DumpWindow, Phase
 from eventfed_agent.names import PROBE_PREFIX
 
@@ -66,6 +66,19 @@ def test_a_device_heard_with_two_values_is_unsure_and_another_dump_follows() -> 
     result = asker.echoed({"PJSIP/1001", "PJSIP/1002"}, 10.0)
     assert result.unsure == {"PJSIP/1001"}
     assert asker.due == 10.0 + RETRY
+
+
+def test_a_mailbox_heard_with_two_counts_is_unsure_and_is_no_device_that_was_heard() -> None:
+    asker = dumps()
+    asker.begin()
+    asker.asked()
+    asker.hear_mailbox("1001@default", Mailbox(1, 0))
+    asker.hear_mailbox("1002@default", Mailbox(1, 0))
+    asker.hear_mailbox("1001@default", Mailbox(0, 1))
+    result = asker.echoed(set(), 0.0)
+    assert (result.heard, result.unsure) == (0, {"1001@default"})
+    assert asker.due == RETRY
+    asker.hear_mailbox("1001@default", Mailbox(2, 0))  # Outside of a dump nothing is unsure.
 
 
 def test_a_value_that_came_back_to_what_it_was_is_unsure_too() -> None:
