@@ -19,7 +19,7 @@ import nats.errors
 from ._errors import EventfedError
 from ._settings import Credentials, FederationSettings
 
-__all__ = ["Client", "ConnectionLost", "open_connection"]
+__all__ = ["Client", "ConnectionLost", "explain", "open_connection"]
 
 _log = logging.getLogger("eventfed.federation")
 _PING_INTERVAL = 5

@@ -6,7 +6,9 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-from ._connection import Client, ConnectionLost, open_connection
+import nats.errors
+
+from ._connection import Client, ConnectionLost, explain, open_connection
 from ._counters import FederationCounters
 from ._settings import Credentials, FederationSettings
 
@@ -96,7 +98,10 @@ class Link:
         self.mended("permission")
         try:
             async with asyncio.TaskGroup() as group:
-                await self._session_began(client, group)
+                try:
+                    await self._session_began(client, group)
+                except (nats.errors.Error, OSError) as error:  # lost again before it was used
+                    raise ConnectionLost(explain(error)) from None
                 raise ConnectionLost(await ended)
         except* ConnectionLost as lost:
             reason = str(lost.exceptions[0])

@@ -1,0 +1,52 @@
+"""The connection to NATS is made again whatever ended it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import nats.errors
+import pytest
+
+from eventfed import FederationCounters, FederationSettings
+from eventfed import _link as module
+from eventfed._connection import Client
+from eventfed._link import Link
+
+
+@pytest.mark.parametrize("error", [nats.errors.ConnectionClosedError(), ConnectionResetError("reset by peer")])
+async def test_a_connection_that_is_lost_before_it_was_used_is_made_again(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[str | None] = []
+    used = asyncio.Event()
+
+    @asynccontextmanager
+    async def open_connection(*_: Any, **__: Any) -> AsyncIterator[tuple[Client, asyncio.Future[str]]]:
+        yield cast(Client, None), asyncio.get_running_loop().create_future()
+
+    async def session(client: Client, group: asyncio.TaskGroup) -> None:
+        sessions.append(link.problem)
+        if len(sessions) == 1:
+            raise error
+        used.set()
+
+    monkeypatch.setattr(module, "open_connection", open_connection)
+    link = Link(
+        ["nats://127.0.0.1:4222"],
+        name="test",
+        settings=FederationSettings(reconnect_pause=0.01),
+        credentials=None,
+        counters=FederationCounters(),
+        session=session,
+        ended=lambda: None,
+    )
+    running = asyncio.create_task(link.run())
+    async with asyncio.timeout(5):
+        await asyncio.wait([running, asyncio.create_task(used.wait())], return_when=asyncio.FIRST_COMPLETED)
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running])
+    assert sessions[0] is None
+    assert sessions[1] is not None
+    assert sessions[1].startswith("no connection to NATS")
