@@ -40,7 +40,6 @@ lint: $(READY) ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy tests/run.py tests/conftest.py
 	@$(BIN)/lint-imports
 
 format: $(READY) ## Let ruff rewrite what it can

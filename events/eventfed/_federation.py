@@ -6,7 +6,7 @@ import functools
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from nats.aio.msg import Msg
@@ -296,7 +296,7 @@ class Federation:
 
     # Watching
 
-    async def watch(self, *, type: EventType | None = None, eid: EID | None = None) -> AsyncIterator[Change]:
+    async def watch(self, *, type: EventType | None = None, eid: EID | None = None) -> AsyncGenerator[Change, None]:
         """What there is, then `Synced`, then each change, for ever. Changes faster than they are taken are merged.
 
         Args:

@@ -12,6 +12,7 @@ from eventfed import EID, Credentials, Federation, FederationSettings
 from eventfed.report import AgentReport, ReportedMember
 from eventfed_lab import NatsServer
 from federations import PASSWORD, agent_pod, condition, connect, on, owned, rounds, run_pod, says, secret
+from fixture_types import Measure
 from installation import Installation, Operator
 
 
@@ -41,7 +42,7 @@ def test_credentials_that_nats_refuses_are_told_and_another_secret_heals(
 
 
 def test_an_nats_that_is_away_is_told_until_it_is_back(
-    api: Api, operator: Operator, namespace: str, own_nats: NatsServer, measure: Callable[..., None]
+    api: Api, operator: Operator, namespace: str, own_nats: NatsServer, measure: Measure
 ) -> None:
     connect(api, namespace, own_nats)
     own_nats.kill()

@@ -111,7 +111,7 @@ def test_two_people_may_each_own_an_event_type(api: Api, namespace: str) -> None
 
 def test_the_largest_resource_is_taken(api: Api, namespace: str) -> None:
     """The rules cost the API server so little that it takes an EventFederation that is as large as it may be."""
-    large = {
+    large: dict[str, Any] = {
         "members": {"selector": {"matchLabels": {f"label-{n}": "x" * 63 for n in range(32)}}},
         "events": [
             {"type": "device_state", "include": ["x" * 256] * 32, "exclude": ["y" * 256] * 32},

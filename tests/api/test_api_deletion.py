@@ -25,6 +25,7 @@ from federations import (
     settled,
     stream,
 )
+from fixture_types import Measure
 from installation import Installation, Operator
 
 WITHDRAWAL = 3.0
@@ -51,7 +52,7 @@ def test_without_agents_it_goes_at_once_with_all_that_it_owns_and_the_stream_as_
     operator: Operator,
     installation: Installation,
     namespace: str,
-    measure: Callable[..., None],
+    measure: Measure,
     policy: str,
 ) -> None:
     api.create(federation(namespace, deletionPolicy=policy))
@@ -108,7 +109,7 @@ def test_it_waits_for_agents_no_longer_than_the_withdrawal(
     operator: Operator,
     installation: Installation,
     namespace: str,
-    measure: Callable[..., None],
+    measure: Measure,
     withdraws: bool,
 ) -> None:
     api.create(federation(namespace))
@@ -123,7 +124,7 @@ def test_it_waits_for_agents_no_longer_than_the_withdrawal(
 
 
 def test_with_nats_away_it_takes_no_longer_than_the_withdrawal(
-    api: Api, operator: Operator, namespace: str, own_nats: NatsServer, measure: Callable[..., None]
+    api: Api, operator: Operator, namespace: str, own_nats: NatsServer, measure: Measure
 ) -> None:
     connect(api, namespace, own_nats)
     own_nats.kill()
@@ -146,7 +147,7 @@ def strict_nats() -> Iterator[NatsServer]:
 
 @pytest.mark.long
 def test_a_stream_that_nats_does_not_let_us_delete_is_left_behind_and_told(
-    api: Api, operator: Operator, namespace: str, strict_nats: NatsServer, measure: Callable[..., None]
+    api: Api, operator: Operator, namespace: str, strict_nats: NatsServer, measure: Measure
 ) -> None:
     connect(api, namespace, strict_nats)
     took = delete(api, namespace, within=40)
@@ -164,7 +165,7 @@ def test_a_secret_that_is_missing_does_not_hold_it_up(
 
 
 def test_a_namespace_that_is_deleted_whole_goes(
-    api: Api, operator: Operator, make_namespace: Callable[..., str], measure: Callable[..., None]
+    api: Api, operator: Operator, make_namespace: Callable[..., str], measure: Measure
 ) -> None:
     namespace = make_namespace()
     api.create(federation(namespace))
@@ -213,7 +214,7 @@ def documented_command() -> str:
 
 
 def test_an_operator_that_starts_later_finishes_the_deletion(
-    api: Api, operator: Operator, installation: Installation, namespace: str, measure: Callable[..., None]
+    api: Api, operator: Operator, installation: Installation, namespace: str, measure: Measure
 ) -> None:
     api.create(federation(namespace))
     settled(api, operator, namespace)

@@ -3,13 +3,13 @@
 import base64
 import copy
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from cluster_api import Api, Refused, eventually
 from federations import OWNED, condition
+from fixture_types import Measure
 from installation import Operator
 
 EDITS: dict[tuple[str, str], dict[str, Any]] = {
@@ -42,7 +42,7 @@ def known(manifest: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("key", EDITS, ids=IDS)
 def test_an_edit_by_hand_is_put_back(
-    api: Api, operator: Operator, settled_namespace: str, measure: Callable[..., None], key: tuple[str, str]
+    api: Api, operator: Operator, settled_namespace: str, measure: Measure, key: tuple[str, str]
 ) -> None:
     kind, name = key
     before = known(api.get(kind, settled_namespace, name))
@@ -54,7 +54,7 @@ def test_an_edit_by_hand_is_put_back(
 
 @pytest.mark.parametrize("key", EDITS, ids=IDS)
 def test_what_is_deleted_is_made_again_as_it_was(
-    api: Api, operator: Operator, settled_namespace: str, measure: Callable[..., None], key: tuple[str, str]
+    api: Api, operator: Operator, settled_namespace: str, measure: Measure, key: tuple[str, str]
 ) -> None:
     """With the same clusterIP and the same header secret, which Asterisk's snippet names."""
     kind, name = key

@@ -1,12 +1,13 @@
 """Two processes of the operator: one acts, and the other one takes over."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from cluster_api import Api, eventually, federation
 from federations import owned, says
+from fixture_types import Measure
 from installation import Installation, Operator
 
 Pair = tuple[Operator, Operator]
@@ -42,7 +43,7 @@ def test_one_leads_and_the_other_waits_well_and_ready(api: Api, pair: Pair, inst
 
 
 def test_a_leader_that_is_told_to_end_hands_over_at_once(
-    api: Api, pair: Pair, installation: Installation, namespace: str, measure: Callable[..., None]
+    api: Api, pair: Pair, installation: Installation, namespace: str, measure: Measure
 ) -> None:
     leader, waiting = pair
     begin = time.monotonic()
@@ -57,7 +58,7 @@ def test_a_leader_that_is_told_to_end_hands_over_at_once(
 
 
 def test_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(
-    api: Api, pair: Pair, installation: Installation, namespace: str, measure: Callable[..., None]
+    api: Api, pair: Pair, installation: Installation, namespace: str, measure: Measure
 ) -> None:
     leader, waiting = pair
     api.create(federation(namespace))
@@ -74,7 +75,7 @@ def test_a_leader_that_is_killed_is_followed_when_its_lease_has_run_out(
 
 
 @pytest.mark.long
-def test_one_that_hung_ends_when_it_goes_on(pair: Pair, measure: Callable[..., None]) -> None:
+def test_one_that_hung_ends_when_it_goes_on(pair: Pair, measure: Measure) -> None:
     """The other one leads by then, and two must not act at once."""
     leader, waiting = pair
     leader.hang()

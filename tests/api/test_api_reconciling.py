@@ -10,6 +10,7 @@ import pytest
 from cluster_api import Api, eventually, federation
 from eventfed_operator.resources import FINALIZER
 from federations import owned, rounds, says, settled, stream
+from fixture_types import Measure
 from installation import Installation, Operator
 
 TEMPLATE_CHANGES: dict[str, dict[str, Any]] = {
@@ -29,7 +30,7 @@ LIVE_CHANGES: dict[str, dict[str, Any]] = {
 
 
 def test_an_event_federation_becomes_agents_their_service_both_secrets_and_the_stream(
-    api: Api, operator: Operator, installation: Installation, namespace: str, measure: Callable[..., None]
+    api: Api, operator: Operator, installation: Installation, namespace: str, measure: Measure
 ) -> None:
     begin = time.monotonic()
     made = api.create(federation(namespace))

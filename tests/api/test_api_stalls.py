@@ -8,6 +8,7 @@ import pytest
 from cluster_api import Api, eventually, federation
 from eventfed_lab import ControlPlane
 from federations import condition, settled
+from fixture_types import Measure
 from installation import Installation, Operator
 from tcp_proxy import TcpProxy
 
@@ -39,7 +40,7 @@ def changed(api: Api, namespace: str, level: str) -> float:
 
 @pytest.mark.long
 def test_connections_that_fall_silent_are_noticed(
-    api: Api, behind: Operator, proxy: TcpProxy, namespace: str, measure: Callable[..., None]
+    api: Api, behind: Operator, proxy: TcpProxy, namespace: str, measure: Measure
 ) -> None:
     api.create(federation(namespace))
     settled(api, behind, namespace, within=60)
@@ -54,7 +55,7 @@ def test_connections_that_fall_silent_are_noticed(
 
 
 def test_connections_that_are_cut_are_made_anew(
-    api: Api, behind: Operator, proxy: TcpProxy, namespace: str, measure: Callable[..., None]
+    api: Api, behind: Operator, proxy: TcpProxy, namespace: str, measure: Measure
 ) -> None:
     api.create(federation(namespace))
     settled(api, behind, namespace, within=60)
@@ -67,7 +68,7 @@ def test_connections_that_are_cut_are_made_anew(
 
 
 def test_an_api_server_that_is_away_for_some_seconds_is_no_reason_to_end(
-    plane: ControlPlane, api: Api, behind: Operator, namespace: str, measure: Callable[..., None]
+    plane: ControlPlane, api: Api, behind: Operator, namespace: str, measure: Measure
 ) -> None:
     api.create(federation(namespace))
     settled(api, behind, namespace, within=60)
@@ -91,7 +92,7 @@ def test_an_api_server_that_is_away_for_some_seconds_is_no_reason_to_end(
 
 @pytest.mark.long
 def test_an_api_server_that_is_away_for_longer_than_a_lease_ends_the_leader_and_the_next_process_acts(
-    api: Api, behind: Operator, proxy: TcpProxy, namespace: str, measure: Callable[..., None]
+    api: Api, behind: Operator, proxy: TcpProxy, namespace: str, measure: Measure
 ) -> None:
     """Another operator may act by then. The kubelet starts the process again."""
     api.create(federation(namespace))
@@ -111,7 +112,7 @@ def test_an_api_server_that_is_away_for_longer_than_a_lease_ends_the_leader_and_
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_watches_of_many_federations_leave_connections_for_requests(
-    api: Api, operator: Operator, make_namespace: Callable[..., str], measure: Callable[..., None]
+    api: Api, operator: Operator, make_namespace: Callable[..., str], measure: Measure
 ) -> None:
     """Each has two watches that stay open; the client's own limit is 100 connections."""
     namespace, names = make_namespace(), [f"pbx-{number}" for number in range(60)]

@@ -1,14 +1,12 @@
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eventfed_lab import AsteriskRoot, AsteriskServer, AsteriskUnavailable, NatsServer, NatsUnavailable, obtain_asterisk
-
-AsteriskFactory = Callable[..., Awaitable[AsteriskServer]]
-NatsFactory = Callable[..., Awaitable[NatsServer]]
+from fixture_types import AsteriskFactory, NatsFactory
 
 
 @pytest.fixture(scope="session")

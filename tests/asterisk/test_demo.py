@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from eventfed_lab import AsteriskRoot
+from fixture_types import Measure
 
 STEPS = [
     "three servers start and are federated",
@@ -119,7 +120,7 @@ def check(document: dict[str, Any], kind: str) -> None:
 
 
 async def test_the_demo_on_real_asterisk_holds_in_a_minute_and_leaves_nothing(
-    asterisk_root: AsteriskRoot, measure: Callable[..., None]
+    asterisk_root: AsteriskRoot, measure: Measure
 ) -> None:
     began = time.monotonic()
     async with demo("--check", "--json", "--kind", "asterisk") as running:

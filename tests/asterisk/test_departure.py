@@ -3,15 +3,15 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, closing
 
 import pytest
 
 from eventfed import DeviceState
 from eventfed_lab import SHORT_TIMES, AsteriskConfiguration, AsteriskRoot, AsteriskServer, MailboxCounts, Pbx
+from fixture_types import Measure
 
-Measure = Callable[..., None]
 GRACE = float(str(SHORT_TIMES["departure"]["grace_period"]))
 LEASE = float(str(SHORT_TIMES["timing"]["lease_ttl"]))
 BOX = "1001@default"

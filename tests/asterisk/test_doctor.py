@@ -19,13 +19,10 @@ from eventfed_lab import (
     AsteriskConfiguration,
     AsteriskRoot,
     AsteriskServer,
-    NatsServer,
     Pbx,
     SimulatedServer,
 )
-
-AsteriskFactory = Callable[..., Awaitable[AsteriskServer]]
-NatsFactory = Callable[..., Awaitable[NatsServer]]
+from fixture_types import AsteriskFactory, NatsFactory
 
 AUTH = "\n".join(
     [

@@ -13,10 +13,10 @@ from nats.aio.msg import Msg
 
 from eventfed import DeviceState, Event, Federation, Subjects, decode_envelope
 from eventfed_lab import AgentProcess, AsteriskRoot, AsteriskServer, Pbx, Truth
+from fixture_types import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-Measure = Callable[..., None]
 Fault = Callable[[Pbx], Awaitable[float]]
 PRODUCTION: Mapping[str, Mapping[str, object]] = {"departure": {}, "timing": {}}
 """In place of the lab's short times: the defaults."""

@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import SHORT_TIMES, AmiEvents, AsteriskRoot, AsteriskServer, NatsServer, Pbx, Truth
+from fixture_types import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-Measure = Callable[..., None]
 Fault = Callable[[NatsServer, float], Awaitable[None]]
 LEASE = float(str(SHORT_TIMES["timing"]["lease_ttl"]))
 PRODUCTION: Mapping[str, Mapping[str, object]] = {"departure": {}, "timing": {}}

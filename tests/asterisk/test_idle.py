@@ -3,10 +3,10 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from eventfed_lab import AsteriskRoot, MailboxCounts, Pbx
+from fixture_types import Measure
 
 _MEBIBYTE = 1 << 20
 _OBSERVED = 20.0
@@ -19,7 +19,7 @@ def processor_time(pid: int) -> float:
 
 
 async def test_an_idle_agent_uses_less_than_80_mib_and_less_than_1_percent_of_a_core(
-    asterisk_root: AsteriskRoot, measure: Callable[..., None]
+    asterisk_root: AsteriskRoot, measure: Measure
 ) -> None:
     # With the times of production: empty sections take the place of the lab's short times.
     async with Pbx(asterisk_root, ("a",), sections={"departure": {}, "timing": {}}) as pbx:

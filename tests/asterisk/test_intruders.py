@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,11 @@ from eventfed_lab import (
     SHORT_TIMES,
     AgentProcess,
     AsteriskRoot,
-    AsteriskServer,
-    NatsServer,
     Pbx,
     allot,
 )
+from fixture_types import AsteriskFactory, Measure, NatsFactory
 from strangers import LAMP, Stranger, configured, crosses, eventually, lines, more, publish, real, state
-
-AsteriskFactory = Callable[..., Awaitable[AsteriskServer]]
-NatsFactory = Callable[..., Awaitable[NatsServer]]
 
 shared = pytest.mark.asyncio(loop_scope="module")
 
@@ -152,7 +148,7 @@ async def test_a_server_that_expects_another_header_secret_gets_nothing_and_is_t
 
 @shared
 async def test_an_endpoint_that_guesses_an_etag_can_forge_a_state_and_the_agent_tells_it(
-    pbx: Pbx, measure: Callable[..., None]
+    pbx: Pbx, measure: Measure
 ) -> None:
     """As docs/security.md says: only the initial PUBLISH is checked against its endpoint."""
     a, b, agent = real(pbx, "a"), real(pbx, "b"), pbx.agents["b"]

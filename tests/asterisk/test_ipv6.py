@@ -1,14 +1,13 @@
 """IPv6 between phones, Asterisk, agents and NATS: nothing here has another address than ``::1``."""
 
-from collections.abc import Callable
-
 from eventfed import DeviceState
 from eventfed_lab import AsteriskRoot, AsteriskServer, MailboxCounts, Pbx
+from fixture_types import Measure
 
 LAMP = "1001@default"
 
 
-async def test_states_and_lamps_cross_over_ipv6(asterisk_root: AsteriskRoot, measure: Callable[..., None]) -> None:
+async def test_states_and_lamps_cross_over_ipv6(asterisk_root: AsteriskRoot, measure: Measure) -> None:
     async with Pbx(asterisk_root, ("a", "b"), ipv6=True) as pbx:
         assert {server.host for server in pbx.servers.values()} == {"::1"}
         assert {agent.host for agent in pbx.agents.values()} == {"::1"}

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,13 @@ from eventfed_lab import (
     AmiError,
     AsteriskConfiguration,
     AsteriskRoot,
-    AsteriskServer,
     LabError,
     MailboxCounts,
     SimulatedServer,
     allot,
 )
+from fixture_types import AsteriskFactory
 
-AsteriskFactory = Callable[..., Awaitable[AsteriskServer]]
 TOKEN = "token-of-the-lab-1"
 LAMP = "1001@default"
 

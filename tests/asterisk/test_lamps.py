@@ -4,7 +4,7 @@ All three servers have the same ``voicemail.conf``, but for one mailbox that onl
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import AsteriskConfiguration, AsteriskRoot, Lamps, MailboxCounts, Pbx
+from fixture_types import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,9 +37,7 @@ async def lamps_of(pbx: Pbx) -> AsyncIterator[Lamps]:
         await lamps.show(0, 0)
 
 
-async def test_a_call_into_voicemail_lights_every_lamp_and_hearing_it_puts_them_out(
-    pbx: Pbx, measure: Callable[..., None]
-) -> None:
+async def test_a_call_into_voicemail_lights_every_lamp_and_hearing_it_puts_them_out(pbx: Pbx, measure: Measure) -> None:
     async with lamps_of(pbx) as lamps:
         await pbx["a"].leave_voicemail(LAMP)
         await lamps.show(1, 0)
@@ -78,9 +77,7 @@ async def test_a_mailbox_that_only_one_server_has_lights_lamps_on_all(pbx: Pbx) 
     await pbx.wait_mailbox(ON_A_ONLY, MailboxCounts(0, 0))
 
 
-async def test_a_replica_that_restarts_changes_no_lamp_of_another_server(
-    pbx: Pbx, measure: Callable[..., None]
-) -> None:
+async def test_a_replica_that_restarts_changes_no_lamp_of_another_server(pbx: Pbx, measure: Measure) -> None:
     b = pbx["b"]
     async with lamps_of(pbx) as lamps:
         await pbx["a"].leave_voicemail(LAMP)

@@ -4,7 +4,7 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from eventfed_lab import (
     Pbx,
     Subscription,
 )
+from fixture_types import Measure
 
 QUIET = 1.0
 """Seconds without a state on the bus after which all is quiet."""
@@ -83,7 +84,7 @@ async def bus_traffic(pbx: Pbx) -> AsyncIterator[BusTraffic]:
 
 @pytest.mark.timeout(300)
 async def test_of_20000_changes_every_last_state_is_right_everywhere_and_then_all_is_quiet(
-    asterisk_root: AsteriskRoot, measure: Callable[..., None]
+    asterisk_root: AsteriskRoot, measure: Measure
 ) -> None:
     async with Pbx(asterisk_root) as pbx, bus_traffic(pbx) as traffic:
         a, b, c = (real(pbx, name) for name in "abc")
@@ -107,7 +108,7 @@ async def test_of_20000_changes_every_last_state_is_right_everywhere_and_then_al
 
 @pytest.mark.timeout(300)
 async def test_after_1000_refreshes_during_500_changes_a_second_no_state_is_wrong(
-    asterisk_root: AsteriskRoot, measure: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    asterisk_root: AsteriskRoot, measure: Measure, capsys: pytest.CaptureFixture[str]
 ) -> None:
     devices, a_second, refreshes, seconds = 2_000, 500, 1_000, 30
     async with Pbx(asterisk_root) as pbx, bus_traffic(pbx) as traffic:
@@ -200,7 +201,7 @@ async def wait_sum(lamp: Subscription, within: float) -> float:
 
 @pytest.mark.timeout(240)
 async def test_a_server_that_starts_has_1000_states_and_200_mailboxes_within_3_seconds_and_nobody_blinks(
-    asterisk_root: AsteriskRoot, measure: Callable[..., None]
+    asterisk_root: AsteriskRoot, measure: Measure
 ) -> None:
     async with Pbx(asterisk_root, ("a", "b"), configuration=REPLICA) as pbx, AsyncExitStack() as stack:
         a, b = real(pbx, "a"), real(pbx, "b")

@@ -3,8 +3,9 @@
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -19,14 +20,11 @@ from eventfed_lab import (
     AsteriskConfiguration,
     AsteriskRoot,
     AsteriskServer,
-    NatsServer,
     Pbx,
     allot,
 )
+from fixture_types import Measure
 from strangers import LAMP, Stranger, crosses, eventually, lines, more, publish, real, state
-
-AsteriskFactory = Callable[..., Awaitable[AsteriskServer]]
-NatsFactory = Callable[..., Awaitable[NatsServer]]
 
 shared = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,7 +36,7 @@ async def pbx(asterisk_root: AsteriskRoot) -> AsyncIterator[Pbx]:
 
 
 @asynccontextmanager
-async def unharmed(pbx: Pbx, measure: Callable[..., None], what: str) -> AsyncIterator[None]:
+async def unharmed(pbx: Pbx, measure: Measure, what: str) -> AsyncIterator[None]:
     """Whatever happens inside, member b stays synced without starting anew, and states cross as before."""
     agent = pbx.agents["b"]
     await pbx.wait_synced()
@@ -76,9 +74,7 @@ async def malformed(agent: AgentProcess) -> float:
 
 
 @shared
-async def test_sip_cut_anywhere_is_counted_and_told_once(
-    pbx: Pbx, recorded: bytes, measure: Callable[..., None]
-) -> None:
+async def test_sip_cut_anywhere_is_counted_and_told_once(pbx: Pbx, recorded: bytes, measure: Measure) -> None:
     b, agent = real(pbx, "b"), pbx.agents["b"]
     prefixes = [recorded[:size] for size in range(1, len(recorded))]
     before, told = await malformed(agent), len(lines(agent, "malformed_sip", b.host))
@@ -101,9 +97,7 @@ async def test_sip_cut_anywhere_is_counted_and_told_once(
 
 @shared
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_64_kib_of_noise_are_counted_and_told_once_per_source(
-    pbx: Pbx, measure: Callable[..., None], transport: str
-) -> None:
+async def test_64_kib_of_noise_are_counted_and_told_once_per_source(pbx: Pbx, measure: Measure, transport: str) -> None:
     agent = pbx.agents["b"]
     noise = random.Random(transport).randbytes(65_507 if transport == "udp" else 65_536)
     async with unharmed(pbx, measure, f"noise over {transport}"):
@@ -117,13 +111,13 @@ async def test_64_kib_of_noise_are_counted_and_told_once_per_source(
                     _, writer = await asyncio.open_connection(agent.host, agent.sip_port, local_addr=(address.host, 0))
                     writer.write(noise)
                     writer.close()
-                await eventually(lambda before=before: more(lambda: malformed(agent), before))
+                await eventually(partial(more, partial(malformed, agent), before))
                 assert len(lines(agent, "malformed_sip", address.host)) == 1, times
 
 
 @shared
 async def test_json_cut_anywhere_and_values_that_are_none_are_answered_400_counted_and_told_once(
-    pbx: Pbx, measure: Callable[..., None]
+    pbx: Pbx, measure: Measure
 ) -> None:
     b, agent = real(pbx, "b"), pbx.agents["b"]
     good = state("Custom:forged", DeviceState.BUSY, b.eid)
@@ -165,7 +159,7 @@ def _bus_forgeries(origin: EID) -> dict[str, tuple[bytes, bytes]]:
 @shared
 @pytest.mark.parametrize("counter", ["malformed", "unsupported", "mismatched"])
 async def test_what_is_no_envelope_of_ours_on_a_subject_of_ours_is_counted_told_once_and_put_right(
-    pbx: Pbx, measure: Callable[..., None], counter: str
+    pbx: Pbx, measure: Measure, counter: str
 ) -> None:
     a, b, agent = real(pbx, "a"), real(pbx, "b"), pbx.agents["b"]
     await crosses(a, b)

@@ -13,6 +13,7 @@ import pytest_asyncio
 from eventfed import DeviceState, aggregate_device_state
 from eventfed_lab import (
     AmiEvents,
+    AmiMessage,
     AsteriskConfiguration,
     AsteriskRoot,
     AsteriskServer,
@@ -21,6 +22,7 @@ from eventfed_lab import (
     Subscription,
     hint_text,
 )
+from fixture_types import Measure
 
 T = TypeVar("T")
 
@@ -166,7 +168,11 @@ async def test_a_phone_in_a_call_on_one_server_and_ringing_on_another_is_both(pb
     await pbx.wait_device(device, DeviceState.UNAVAILABLE)
 
 
-async def test_how_long_a_state_takes_from_a_to_b(pbx: Pbx, measure: Callable[..., None]) -> None:
+def tells(device: str, state: DeviceState) -> Callable[[AmiMessage], bool]:
+    return lambda event: (event["Device"], event["State"]) == (device, state.name)
+
+
+async def test_how_long_a_state_takes_from_a_to_b(pbx: Pbx, measure: Measure) -> None:
     a, b = pbx.asterisk("a"), pbx.asterisk("b")
     taken = []
     with b.ami.events("DeviceStateChange") as events:
@@ -174,9 +180,7 @@ async def test_how_long_a_state_takes_from_a_to_b(pbx: Pbx, measure: Callable[..
             state = DeviceState.INUSE if number % 2 == 0 else DeviceState.NOT_INUSE
             began = time.monotonic()
             await a.set_device("Custom:latency", state)
-            at, _ = await events.wait_for(
-                lambda event, state=state.name: (event["Device"], event["State"]) == ("Custom:latency", state)
-            )
+            at, _ = await events.wait_for(tells("Custom:latency", state))
             taken.append((at - began) * 1000)
     measure("a device state, set on A, seen on B (median of 50)", statistics.median(taken), "ms")
     measure("a device state, set on A, seen on B (longest of 50)", max(taken), "ms")

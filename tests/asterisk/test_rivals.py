@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ import pytest
 
 from eventfed import EID, DeviceState
 from eventfed_lab import SHORT_TIMES, AgentProcess, AsteriskConfiguration, AsteriskRoot, AsteriskServer, NatsServer
+from fixture_types import Measure
 
-Measure = Callable[..., None]
 SHARED_EID = EID.parse("02:00:00:00:0d:0d")
 LEASE = 60.0
 """Long, so that nothing here is done by the lapse of a lease."""

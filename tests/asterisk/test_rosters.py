@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -13,9 +13,8 @@ from eventfed.asterisk_config import pjsip_snippet
 from eventfed.report import ReportedMember, token_mark
 from eventfed.roster import Roster, RosterMember
 from eventfed_lab import AgentProcess, AsteriskConfiguration, AsteriskServer, NatsServer
+from fixture_types import AsteriskFactory, Measure
 
-Measure = Callable[..., None]
-AsteriskFactory = Callable[..., Awaitable[AsteriskServer]]
 STATEFUL = EID.parse("02:00:00:00:0d:0e")
 LAMP = "Custom:lamp1"
 RELOAD = "module reload res_pjsip_endpoint_identifier_ip.so"
@@ -41,7 +40,7 @@ class Cluster:
     async def wait_report(self, uid: str, expected: Callable[[ReportedMember], bool], within: float = 20.0) -> float:
         deadline = time.monotonic() + within
         while True:
-            told = [one for one in self.operator.reports.current() for one in one.members if one.uid == uid]
+            told = [one for report in self.operator.reports.current() for one in report.members if one.uid == uid]
             if any(expected(one) for one in told):
                 return time.monotonic()
             if time.monotonic() > deadline:
@@ -81,6 +80,10 @@ async def cluster(asterisk: AsteriskFactory) -> AsyncIterator[Cluster]:
         yield Cluster(operator, agents, asterisk)
 
 
+def synced_as(eid: str) -> Callable[[ReportedMember], bool]:
+    return lambda one: (one.state, one.eid) == ("synced", eid)
+
+
 async def test_servers_that_came_before_their_rosters_lose_nothing(cluster: Cluster, measure: Measure) -> None:
     a, b = await cluster.pod("a", 0), await cluster.pod("b", 1)
     await a.set_device(LAMP, DeviceState.RINGING)
@@ -88,7 +91,7 @@ async def test_servers_that_came_before_their_rosters_lose_nothing(cluster: Clus
     await cluster.roster(0, uid_a=a)
     await cluster.roster(1, uid_b=b)
     for uid, server in (("uid_a", a), ("uid_b", b)):
-        done = await cluster.wait_report(uid, lambda one, eid=str(server.eid): (one.state, one.eid) == ("synced", eid))
+        done = await cluster.wait_report(uid, synced_as(str(server.eid)))
         measure(f"roster written: {server.name} synced, by its agent's report", done - started)
     await b.wait_device(LAMP, DeviceState.RINGING)
     await cluster.roster(1)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -10,8 +10,9 @@ from sipmessage import Request, Response
 
 from eventfed import EID, DeviceState
 from eventfed.asterisk_config import pjsip_snippet
-from eventfed_lab import AsteriskConfiguration, AsteriskServer, MailboxCounts, Server, SimulatedServer, allot
+from eventfed_lab import AsteriskConfiguration, MailboxCounts, Server, SimulatedServer, allot
 from eventfed_lab._sip import SipSocket, answer
+from fixture_types import AsteriskFactory
 
 TOKEN = "token-of-the-lab-1"
 FOREIGN = "02:00:00:00:00:0f"
@@ -92,9 +93,7 @@ def counts(new: int, old: int, mailbox: str = "1001@default", eid: str = FOREIGN
 
 
 @pytest.fixture(params=["asterisk", "simulated"])
-async def agent(
-    request: pytest.FixtureRequest, asterisk: Callable[..., Awaitable[AsteriskServer]]
-) -> AsyncIterator[Agent]:
+async def agent(request: pytest.FixtureRequest, asterisk: AsteriskFactory) -> AsyncIterator[Agent]:
     agent = Agent()
     with allot() as address:
         agent.socket = await SipSocket.open(address.host, address.sip_port, agent.handle)
@@ -240,7 +239,7 @@ async def test_an_agent_away_for_a_moment_misses_nothing(agent: Agent) -> None:
 
 
 async def test_polling_puts_its_own_counts_over_an_injection(
-    asterisk: Callable[..., Awaitable[AsteriskServer]],
+    asterisk: AsteriskFactory,
 ) -> None:
     """Both at once: it takes the polling interval."""
     with allot() as address:

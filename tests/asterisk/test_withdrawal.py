@@ -5,7 +5,7 @@ both announce.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from eventfed import DeviceState
 from eventfed_lab import SHORT_TIMES, AsteriskConfiguration, AsteriskRoot, Pbx
+from fixture_types import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -64,8 +65,15 @@ async def pbx(asterisk_root: AsteriskRoot) -> AsyncIterator[Pbx]:
 
 async def shown(pbx: Pbx, name: str) -> Shown:
     server = pbx[name]
-    states = [await server.device_state(device) for device in (OF_A, OF_B, OF_BOTH, PHONE_OF_A, PHONE_OF_B)]
-    return Shown(*states, await server.mailbox_counts(LAMP), await server.mailbox_counts(BESIDE))
+    return Shown(
+        of_a=await server.device_state(OF_A),
+        of_b=await server.device_state(OF_B),
+        both=await server.device_state(OF_BOTH),
+        phone_a=await server.device_state(PHONE_OF_A),
+        phone_b=await server.device_state(PHONE_OF_B),
+        lamp=await server.mailbox_counts(LAMP),
+        beside=await server.mailbox_counts(BESIDE),
+    )
 
 
 async def wait_shown(pbx: Pbx, expected: Mapping[str, Shown], within: float = 20.0) -> float:
@@ -93,9 +101,7 @@ async def changed(pbx: Pbx, *names: str, events: list[Mapping[str, object]]) -> 
     await wait_shown(pbx, everything)
 
 
-async def test_a_server_taken_out_has_its_own_view_and_its_states_leave_the_others(
-    pbx: Pbx, measure: Callable[..., None]
-) -> None:
+async def test_a_server_taken_out_has_its_own_view_and_its_states_leave_the_others(pbx: Pbx, measure: Measure) -> None:
     agent, a = pbx.agents["a"], pbx.asterisk("a")
     everything = dict.fromkeys(pbx.names, ALL)
     await wait_shown(pbx, everything)

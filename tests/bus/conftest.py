@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from eventfed import Event, EventType, Federation, FederationSettings, StateKey
 from eventfed_lab import NatsServer
+from fixture_types import Clients, Shown, Until
 
 QUICK = FederationSettings(
     lease_ttl=2.0,
@@ -42,7 +43,7 @@ def quick() -> FederationSettings:
 
 
 @pytest.fixture
-def clients(nats_server: NatsServer) -> Callable[..., AbstractAsyncContextManager[list[Federation]]]:
+def clients(nats_server: NatsServer) -> Clients:
     """``async with clients("a", "b") as (a, b)``: synced clients of one federation, one per agent name."""
 
     @asynccontextmanager
@@ -58,7 +59,7 @@ def clients(nats_server: NatsServer) -> Callable[..., AbstractAsyncContextManage
 
 
 @pytest.fixture
-def until() -> Callable[..., Any]:
+def until() -> Until:
     """``await until(condition, within=10)``: wait for it; the result is how long that took, in seconds."""
 
     async def wait(condition: Callable[[], object], within: float = 10.0) -> float:
@@ -72,7 +73,7 @@ def until() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def shown() -> Callable[[Federation], dict[StateKey, object]]:
+def shown() -> Shown:
     """``shown(client)``: the device states and counts that a client has, tombstones left out."""
 
     def value(event: Event) -> object:

@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,8 @@ from eventfed import EID, DeviceState, Federation, FederationSettings, Subjects,
 from eventfed.report import AgentReport, ReportedMember, token_mark
 from eventfed.roster import Roster, RosterMember
 from eventfed_lab import AgentProcess, NatsServer, Server, SimulatedServer
+from fixture_types import Until
 
-Until = Callable[..., Any]
 TOKEN = "token-of-the-lab-1"
 EID_A = EID.parse("02:00:00:00:00:0a")
 OTHERS = "Custom:of-another"
@@ -29,7 +28,7 @@ class Ground:
         self.stack = stack
 
     async def agent(self, node: str, *, start: bool = True, **agent: object) -> AgentProcess:
-        sections = {"agent": {"node": node, **agent}, "nats": {"create_stream": False}}
+        sections: dict[str, dict[str, object]] = {"agent": {"node": node, **agent}, "nats": {"create_stream": False}}
         made = AgentProcess(f"agent.{node}", self.nats.url, federation="pbx", sections=sections, token=TOKEN)
         self.stack.push_async_callback(made.close)
         if start:

@@ -4,14 +4,14 @@ import asyncio
 import re
 import subprocess
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from eventfed import EID, ConnectionLost, Credentials, DeviceState, Event, Federation, Subjects
+from eventfed import EID, ConnectionLost, Credentials, DeviceState, Event, Federation, FederationSettings, Subjects
 from eventfed.report import AgentReport, ReportedMember
 from eventfed.roster import Roster, RosterMember
 from eventfed_lab import NatsServer, nats_server_binary
@@ -22,6 +22,7 @@ from eventfed_operator.observed import MemberState
 from eventfed_operator.resources import ChartNats, Settings, read_resource
 from eventfed_operator.streams import wanted_stream
 from eventfed_operator.tokens import Tokens
+from fixture_types import Until
 
 FILES = Path(__file__).resolve().parents[2] / "charts" / "eventfed" / "files"
 A = EID.parse("02:00:00:00:00:0a")
@@ -76,13 +77,13 @@ def test_operator_and_agents_log_in_as_the_configuration_wants() -> None:
 
 @pytest.mark.parametrize("name", ["nats.conf", "nats-cluster.conf"])
 def test_nats_takes_the_whole_configuration(name: str) -> None:
-    command = [nats_server_binary(), "-t", "-c", FILES / name]
+    command: list[str | Path] = [nats_server_binary(), "-t", "-c", FILES / name]
     checked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert checked.returncode == 0, checked.stderr
 
 
 async def test_the_operator_makes_the_stream_and_writes_rosters_and_hears_agents(
-    server: NatsServer, quick: Any, until: Any
+    server: NatsServer, quick: FederationSettings, until: Until
 ) -> None:
     changes: list[None] = []
     wanted = wanted_stream(read_resource(RESOURCE))
@@ -123,12 +124,14 @@ async def test_the_operator_makes_the_stream_and_writes_rosters_and_hears_agents
         assert (await bus.observe(mark="")).stream is None
 
 
-async def test_agents_can_neither_write_rosters_nor_touch_streams(server: NatsServer, quick: Any, until: Any) -> None:
+async def test_agents_can_neither_write_rosters_nor_touch_streams(
+    server: NatsServer, quick: FederationSettings, until: Until
+) -> None:
     settings = replace(quick, create_stream=False, request_timeout=0.5)
-    connect = {"federation": "voice_pbx", "settings": settings}
+    connect = partial(Federation.connect, server.url, federation="voice_pbx", settings=settings)
     async with (
-        Federation.connect(server.url, agent="operator", credentials=OPERATOR, **connect) as maker,
-        Federation.connect(server.url, agent="a", credentials=AGENT, **connect) as client,
+        connect(agent="operator", credentials=OPERATOR) as maker,
+        connect(agent="a", credentials=AGENT) as client,
     ):
         await until(lambda: maker.connected and client.connected)
         wanted = wanted_stream(read_resource(RESOURCE))
@@ -136,11 +139,12 @@ async def test_agents_can_neither_write_rosters_nor_touch_streams(server: NatsSe
             await client.administration.make_stream(wanted)
         await maker.administration.make_stream(wanted)
         assert await client.wait_synced(5)
-        for forbidden in (
+        everything_forbidden: tuple[Callable[[], Awaitable[object]], ...] = (
             lambda: client.administration.write_roster(Roster("node-0")),
             lambda: client.administration.update_stream(wanted),
             lambda: client.administration.delete_stream(),
-        ):
+        )
+        for forbidden in everything_forbidden:
             with pytest.raises(ConnectionLost):
                 await forbidden()
         stream = await maker.administration.stream()

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from eventfed import EID, ClaimState, DeviceState, Event, Federation, FederationSettings
 from eventfed_cli._app import app
 from eventfed_lab import NatsServer
+from fixture_types import Measure
 
 A, B, OWN = (EID.parse(f"02:00:00:00:00:{last}") for last in ("0a", "0b", "99"))
 QUICK = FederationSettings(lease_ttl=3.0, lease_renewal=0.5, grace_period=1.0, deputy_delay=0.3)
@@ -324,7 +325,7 @@ async def test_a_reader_makes_no_tombstones(eventfed: Command, nats_server: Nats
 
 @pytest.mark.parametrize("style", ["json", "console"])
 async def test_an_agent_ends_well_at_sigterm_and_logs_lines_without_secrets(
-    style: str, eventfed: Command, nats_server: NatsServer, measure: Callable[..., None]
+    style: str, eventfed: Command, nats_server: NatsServer, measure: Measure
 ) -> None:
     file = eventfed.folder / "agent.toml"
     (eventfed.folder / "token").write_text("secret-of-the-header\n")

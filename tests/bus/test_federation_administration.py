@@ -1,9 +1,7 @@
 """What the operator does on a real nats-server: stream, rosters, and hearing what agents report."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -22,6 +20,7 @@ from eventfed import (
 from eventfed.report import AgentReport, ReportedMember
 from eventfed.roster import Roster, RosterMember
 from eventfed_lab import NatsServer
+from fixture_types import Clients, Until
 
 A = EID.parse("02:00:00:00:00:0a")
 SUBJECTS = Subjects("pbx")
@@ -36,7 +35,7 @@ def administers(quick: FederationSettings) -> FederationSettings:
 
 
 async def test_the_stream_is_made_changed_looked_at_and_deleted(
-    nats_server: NatsServer, administers: FederationSettings, until: Callable[..., Any]
+    nats_server: NatsServer, administers: FederationSettings, until: Until
 ) -> None:
     async with Federation.connect(nats_server.url, federation="pbx", agent="op", settings=administers) as operator:
         await until(lambda: operator.connected)
@@ -65,7 +64,7 @@ async def test_the_stream_is_made_changed_looked_at_and_deleted(
 
 
 async def test_rosters_reach_every_client_and_go_again(
-    nats_server: NatsServer, clients: Callable[..., Any], administers: FederationSettings, until: Callable[..., Any]
+    nats_server: NatsServer, clients: Clients, administers: FederationSettings, until: Until
 ) -> None:
     async with (
         clients("a") as (agent,),
@@ -90,7 +89,7 @@ async def test_rosters_reach_every_client_and_go_again(
 
 
 async def test_of_two_operators_only_one_who_has_read_the_last_roster_writes_the_next(
-    clients: Callable[..., Any], administers: FederationSettings, until: Callable[..., Any]
+    clients: Clients, administers: FederationSettings, until: Until
 ) -> None:
     async with clients("a") as _, clients("one", "other", settings=administers) as (one, other):
         await one.administration.write_roster(ONE)
@@ -108,7 +107,7 @@ async def test_of_two_operators_only_one_who_has_read_the_last_roster_writes_the
 
 
 async def test_a_roster_that_nobody_can_read_is_missed_by_the_operator_and_changes_nothing_for_agents(
-    clients: Callable[..., Any], administers: FederationSettings, until: Callable[..., Any]
+    clients: Clients, administers: FederationSettings, until: Until
 ) -> None:
     async with clients("a") as (agent,), clients("op", settings=administers) as (operator,):
         await operator.administration.write_roster(ONE)
@@ -124,7 +123,7 @@ async def test_a_roster_that_nobody_can_read_is_missed_by_the_operator_and_chang
 
 
 async def test_a_lost_store_takes_nobodys_members_away(
-    nats_server: NatsServer, clients: Callable[..., Any], administers: FederationSettings, until: Callable[..., Any]
+    nats_server: NatsServer, clients: Clients, administers: FederationSettings, until: Until
 ) -> None:
     async with clients("a") as (agent,), clients("op", settings=administers) as (operator,):
         await operator.administration.write_roster(ONE)
@@ -138,9 +137,7 @@ async def test_a_lost_store_takes_nobodys_members_away(
         await until(lambda: agent.rosters.present == {"node-1": ONE}, within=20)
 
 
-async def test_reports_are_heard_and_lapse(
-    clients: Callable[..., Any], administers: FederationSettings, until: Callable[..., Any]
-) -> None:
+async def test_reports_are_heard_and_lapse(clients: Clients, administers: FederationSettings, until: Until) -> None:
     async with clients("a") as (agent,), clients("op", settings=administers) as (operator,):
         told: list[int] = []
         operator.reports.listen(lambda reports: told.append(len(reports.current())))
@@ -156,7 +153,7 @@ async def test_reports_are_heard_and_lapse(
 
 
 async def test_times_of_departures_change_while_the_client_runs(
-    clients: Callable[..., Any], quick: FederationSettings, until: Callable[..., Any]
+    clients: Clients, quick: FederationSettings, until: Until
 ) -> None:
     patient = replace(quick, grace_period=600.0, mailbox_grace_period=600.0)
     async with clients("a", "b", settings=patient) as (a, b):
@@ -178,7 +175,7 @@ async def test_times_of_departures_change_while_the_client_runs(
 
 
 async def test_mailboxes_get_a_ttl_when_they_are_no_longer_kept(
-    nats_server: NatsServer, clients: Callable[..., Any], quick: FederationSettings, until: Callable[..., Any]
+    nats_server: NatsServer, clients: Clients, quick: FederationSettings, until: Until
 ) -> None:
     async with clients("a") as (a,):
         a.claim(A, uid="u", name="a")

@@ -4,9 +4,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import msgpack
 import nats
+import pytest
 
 from eventfed import (
     EID,
@@ -16,12 +18,15 @@ from eventfed import (
     DeviceState,
     Event,
     Federation,
+    FederationSettings,
     Mailbox,
     Reset,
     Storage,
     encode_envelope,
 )
 from eventfed_lab import NatsServer
+from fixture_types import Clients, Measure, Until
+from narrowing import present
 
 A, B = EID.derive("a"), EID.derive("b")
 BOX = Event.mailbox("1001@default", 1, 0, A)
@@ -53,7 +58,9 @@ def watch_for_tombstones(client: Federation) -> list[str]:
 
 
 @asynccontextmanager
-async def owner_and_reader(clients, until, **options) -> AsyncIterator[tuple[Federation, Federation, Claim]]:
+async def owner_and_reader(
+    clients: Clients, until: Until, **options: Any
+) -> AsyncIterator[tuple[Federation, Federation, Claim]]:
     """An owner with a claim, 100 devices in use and a mailbox, and a reader that has all of that."""
     async with clients("a", "b", **options) as (owner, reader):
         claim = owner.claim(A, uid="u", name="a")
@@ -66,7 +73,9 @@ async def owner_and_reader(clients, until, **options) -> AsyncIterator[tuple[Fed
         yield owner, reader, claim
 
 
-async def test_nats_restarted_with_its_store(clients, nats_server, until, measure):
+async def test_nats_restarted_with_its_store(
+    clients: Clients, nats_server: NatsServer, until: Until, measure: Measure
+) -> None:
     async with owner_and_reader(clients, until) as (owner, reader, claim):
         await nats_server.stop()
         for event in devices(DeviceState.RINGING):
@@ -83,7 +92,9 @@ async def test_nats_restarted_with_its_store(clients, nats_server, until, measur
         assert reader.counters.resets == 0
 
 
-async def test_nats_killed_and_restarted_without_its_store(clients, nats_server, until, measure):
+async def test_nats_killed_and_restarted_without_its_store(
+    clients: Clients, nats_server: NatsServer, until: Until, measure: Measure
+) -> None:
     async with owner_and_reader(clients, until) as (_, reader, claim):
         blinked = watch_for_tombstones(reader)
         nats_server.kill()
@@ -94,11 +105,13 @@ async def test_nats_killed_and_restarted_without_its_store(clients, nats_server,
         assert claim.held
         async with clients("late") as (late,):
             assert all_are(late, DeviceState.INUSE)
-            assert late.get(BOX.state_key).counts == Mailbox(1, 0)
+            assert present(late.get(BOX.state_key)).counts == Mailbox(1, 0)
         assert not blinked
 
 
-async def test_a_store_in_memory_is_lost_by_a_restart_and_filled_again(clients, nats_server, quick, until):
+async def test_a_store_in_memory_is_lost_by_a_restart_and_filled_again(
+    clients: Clients, nats_server: NatsServer, quick: FederationSettings, until: Until
+) -> None:
     settings = replace(quick, storage=Storage.MEMORY)
     async with owner_and_reader(clients, until, settings=settings) as (_, reader, claim):
         blinked = watch_for_tombstones(reader)
@@ -112,7 +125,9 @@ async def test_a_store_in_memory_is_lost_by_a_restart_and_filled_again(clients, 
         assert claim.held
 
 
-async def test_nats_hangs_while_states_change(clients, nats_server, until, measure):
+async def test_nats_hangs_while_states_change(
+    clients: Clients, nats_server: NatsServer, until: Until, measure: Measure
+) -> None:
     async with owner_and_reader(clients, until) as (owner, reader, claim):
         nats_server.hang()
         for event in devices(DeviceState.BUSY):
@@ -126,7 +141,9 @@ async def test_nats_hangs_while_states_change(clients, nats_server, until, measu
         assert all_are(reader, DeviceState.BUSY)
 
 
-async def test_nats_is_away_for_longer_than_the_leases(clients, nats_server, until, measure):
+async def test_nats_is_away_for_longer_than_the_leases(
+    clients: Clients, nats_server: NatsServer, until: Until, measure: Measure
+) -> None:
     async with owner_and_reader(clients, until) as (owner, reader, claim):
         blinked = watch_for_tombstones(reader)
         await nats_server.stop()
@@ -143,7 +160,7 @@ async def test_nats_is_away_for_longer_than_the_leases(clients, nats_server, unt
         assert not blinked
 
 
-async def test_the_stream_is_deleted(clients, nats_server, until, measure):
+async def test_the_stream_is_deleted(clients: Clients, nats_server: NatsServer, until: Until, measure: Measure) -> None:
     async with owner_and_reader(clients, until) as (owner, reader, claim):
         blinked = watch_for_tombstones(reader)
         assert b'"success":true' in await ask(nats_server, f"$JS.API.STREAM.DELETE.{owner.subjects.stream}")
@@ -154,7 +171,9 @@ async def test_the_stream_is_deleted(clients, nats_server, until, measure):
         assert not blinked
 
 
-async def test_the_consumer_is_deleted(clients, nats_server, until, measure):
+async def test_the_consumer_is_deleted(
+    clients: Clients, nats_server: NatsServer, until: Until, measure: Measure
+) -> None:
     async with owner_and_reader(clients, until) as (owner, reader, _):
         names = await ask(nats_server, f"$JS.API.CONSUMER.NAMES.{owner.subjects.stream}")
         for name in names.decode().split('"consumers":["')[1].split('"]')[0].split('","'):
@@ -167,8 +186,8 @@ async def test_the_consumer_is_deleted(clients, nats_server, until, measure):
 
 
 async def test_what_was_purged_without_a_word_is_gone_after_the_next_replay_and_the_owner_writes_it_again(
-    clients, nats_server, until
-):
+    clients: Clients, nats_server: NatsServer, until: Until
+) -> None:
     async with owner_and_reader(clients, until) as (owner, reader, _):
         await ask(nats_server, f"$JS.API.STREAM.PURGE.{owner.subjects.stream}")
         await nats_server.restart()
@@ -177,7 +196,9 @@ async def test_what_was_purged_without_a_word_is_gone_after_the_next_replay_and_
             await until(lambda: all_are(late, DeviceState.INUSE))
 
 
-async def test_a_departed_mailbox_is_put_back_after_the_store_was_lost(clients, nats_server, until):
+async def test_a_departed_mailbox_is_put_back_after_the_store_was_lost(
+    clients: Clients, nats_server: NatsServer, until: Until
+) -> None:
     async with clients("b", "c") as (b, c):
         b.claim(B, uid="u", name="b")
         async with clients("a") as (a,):
@@ -192,17 +213,16 @@ async def test_a_departed_mailbox_is_put_back_after_the_store_was_lost(clients, 
         await nats_server.restart(wipe=True)
         await until(lambda: b.counters.put_back + c.counters.put_back >= 1)
         async with clients("late") as (late,):
-            assert late.get(BOX.state_key).counts == Mailbox(1, 0)
+            assert present(late.get(BOX.state_key)).counts == Mailbox(1, 0)
             assert len(late.view.states) == 1
         assert b.counters.put_back + c.counters.put_back == 1
 
 
-async def test_an_agent_that_hung_while_its_member_moved_does_not_win(clients, until, quick):
+async def test_an_agent_that_hung_while_its_member_moved_does_not_win(clients: Clients, until: Until) -> None:
     async with clients("a", "b", "c") as (a, b, c):
         old = a.claim(A, uid="u", name="a")
         a.publish(BOX)
         assert await a.flush(5)
-        moved = asyncio.Event()
         loop = asyncio.get_running_loop()
         # Only the old agent hangs: its clock stands, and its publications wait.
         a._ownership.last_tick = loop.time() - 100
@@ -211,15 +231,14 @@ async def test_an_agent_that_hung_while_its_member_moved_does_not_win(clients, u
         await until(lambda: new.held)
         b.publish(Event.mailbox("1001@default", 0, 1, A))
         assert await b.flush(5)
-        moved.set()
         a.publish(Event.mailbox("1001@default", 9, 9, A))
         await until(lambda: old.state is ClaimState.LOST)
         await asyncio.sleep(0.3)
-        assert c.get(BOX.state_key).counts == Mailbox(0, 1)
+        assert present(c.get(BOX.state_key)).counts == Mailbox(0, 1)
         assert not old.held
 
 
-async def test_a_process_that_stood_still_checks_its_lease_before_it_acts(clients, until):
+async def test_a_process_that_stood_still_checks_its_lease_before_it_acts(clients: Clients, until: Until) -> None:
     async with clients("a") as (a,):
         claim = a.claim(A, uid="u", name="a")
         a.publish(BOX)
@@ -233,7 +252,9 @@ async def test_a_process_that_stood_still_checks_its_lease_before_it_acts(client
         await until(lambda: a.view.synced)
 
 
-async def test_bad_messages_are_counted_and_logged_once_per_source(clients, nats_server, until, caplog):
+async def test_bad_messages_are_counted_and_logged_once_per_source(
+    clients: Clients, nats_server: NatsServer, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING, "eventfed.federation")
     async with clients("a", "b") as (a, b):
         a.claim(A, uid="u", name="a")
@@ -260,7 +281,7 @@ async def test_bad_messages_are_counted_and_logged_once_per_source(clients, nats
         await until(lambda: b.counters.unsupported == 5 and b.counters.mismatched == 5)
         await until(lambda: b.counters.malformed >= 8)
         a.publish(Event.mailbox("1001@default", 7, 0, A))
-        await until(lambda: b.get(BOX.state_key).counts.new == 7)
+        await until(lambda: present(b.get(BOX.state_key)).counts.new == 7)
         assert b.counters.sessions == 1
         assert b.counters.replays == 1
         lines = [record.getMessage() for record in caplog.records if "dropped a message" in record.getMessage()]
@@ -268,14 +289,14 @@ async def test_bad_messages_are_counted_and_logged_once_per_source(clients, nats
         assert sum("upgrade" in line for line in lines) == 2
 
 
-async def test_wrong_credentials_are_told_and_tried_again(quick, until):
+async def test_wrong_credentials_are_told_and_tried_again(quick: FederationSettings, until: Until) -> None:
     async with NatsServer(configuration='authorization { user: "ef", password: "right" }') as server:
         async with Federation.connect(
             server.url, federation="pbx", agent="a", settings=quick, credentials=Credentials("ef", "wrong")
         ) as a:
             await until(lambda: a.problem)
-            assert "credentials" in a.problem
-            assert "wrong" not in a.problem
+            assert "credentials" in present(a.problem)
+            assert "wrong" not in present(a.problem)
             await until(lambda: a.counters.connect_failures > 1)
         async with Federation.connect(
             server.url, federation="pbx", agent="a", settings=quick, credentials=Credentials("ef", "right")
@@ -284,7 +305,7 @@ async def test_wrong_credentials_are_told_and_tried_again(quick, until):
             assert a.problem is None
 
 
-async def test_a_missing_permission_is_told(quick, until):
+async def test_a_missing_permission_is_told(quick: FederationSettings, until: Until) -> None:
     configuration = """authorization { users: [{
         user: ef, password: pw, permissions: {publish: {deny: ["eventfed.pbx.local.state.>"]}}
     }] }"""
@@ -298,15 +319,17 @@ async def test_a_missing_permission_is_told(quick, until):
         a.claim(A, uid="u", name="a")
         a.publish(BOX)
         await until(lambda: a.problem)
-        assert "permission" in a.problem.lower()
-        assert "eventfed.pbx.local.state.mwi" in a.problem
+        assert "permission" in present(a.problem).lower()
+        assert "eventfed.pbx.local.state.mwi" in present(a.problem)
 
 
-async def test_a_stream_that_somebody_else_has_to_make_is_awaited(clients, quick, nats_server, until):
+async def test_a_stream_that_somebody_else_has_to_make_is_awaited(
+    clients: Clients, quick: FederationSettings, nats_server: NatsServer, until: Until
+) -> None:
     settings = replace(quick, create_stream=False)
     async with Federation.connect(nats_server.url, federation="pbx", agent="a", settings=settings) as a:
         await until(lambda: a.problem)
-        assert "stream not found" in a.problem
+        assert "stream not found" in present(a.problem)
         async with clients("maker"):
             assert await a.wait_synced(5)
         assert a.problem is None

@@ -6,6 +6,8 @@ import pytest
 
 from eventfed import EID, DeviceState, Event, StateKey, Subjects, encode_envelope
 from eventfed_lab import NatsServer
+from fixture_types import Clients, Until
+from narrowing import present
 
 A, B = EID.derive("a"), EID.derive("b")
 SUBJECTS = Subjects("pbx")
@@ -18,7 +20,8 @@ def bomb() -> bytes:
 
 
 def later_version() -> bytes:
-    return msgpack.packb({**msgpack.unpackb(encode_envelope(LAMP)), "v": 2})
+    body: bytes = msgpack.packb({**msgpack.unpackb(encode_envelope(LAMP)), "v": 2})
+    return body
 
 
 FORGERIES = {
@@ -36,8 +39,8 @@ async def put(server: NatsServer, subject: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("counter", FORGERIES)
 async def test_an_unreadable_message_in_place_of_a_state_is_counted_and_its_owner_puts_the_state_back(
-    counter, clients, until, nats_server, caplog
-):
+    counter: str, clients: Clients, until: Until, nats_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
     async with clients("a", "b") as (a, b):
         a.claim(A, uid="u", name="a")
         a.publish(LAMP)
@@ -47,15 +50,17 @@ async def test_an_unreadable_message_in_place_of_a_state_is_counted_and_its_owne
             await put(nats_server, SUBJECTS.state(LAMP.state_key), FORGERIES[counter])
         await until(lambda: a.counters.corrected)
         assert await a.flush(5)
-        assert b.get(LAMP.state_key).device_state is DeviceState.INUSE
+        assert present(b.get(LAMP.state_key)).device_state is DeviceState.INUSE
         assert len([line for line in caplog.messages if "dropped a message" in line]) == 2  # one of each reader
         async with clients("late") as (late,):
             await until(lambda: late.get(LAMP.state_key))
-            assert late.get(LAMP.state_key).device_state is DeviceState.INUSE
+            assert present(late.get(LAMP.state_key)).device_state is DeviceState.INUSE
 
 
 @pytest.mark.parametrize("body", [b"\xc1 no lease", later_version()], ids=["malformed", "later version"])
-async def test_an_unreadable_message_in_place_of_a_lease_does_not_end_it(body, clients, until, nats_server):
+async def test_an_unreadable_message_in_place_of_a_lease_does_not_end_it(
+    body: bytes, clients: Clients, until: Until, nats_server: NatsServer
+) -> None:
     async with clients("a", "b") as (a, b):
         claim = a.claim(A, uid="u", name="a")
         a.publish(LAMP)
@@ -67,10 +72,12 @@ async def test_an_unreadable_message_in_place_of_a_lease_does_not_end_it(body, c
         async with clients("late") as (late,):
             await until(lambda: A in late.view.leases)
         await until(lambda: A in b.view.leases)
-        assert b.get(LAMP.state_key).device_state is DeviceState.INUSE
+        assert present(b.get(LAMP.state_key)).device_state is DeviceState.INUSE
 
 
-async def test_an_unreadable_lease_of_a_member_that_nobody_serves_does_not_keep_its_states(clients, until, nats_server):
+async def test_an_unreadable_lease_of_a_member_that_nobody_serves_does_not_keep_its_states(
+    clients: Clients, until: Until, nats_server: NatsServer
+) -> None:
     async with clients("b") as (b,):
         async with clients("a") as (a,):
             claim = a.claim(A, uid="u", name="a")

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from eventfed import EID, Event, Mailbox
+from eventfed_lab import NatsServer
+from fixture_types import Clients, Until
+from narrowing import present
 
 ROOT = Path(__file__).parents[2]
 A = EID.derive("a")
@@ -33,7 +36,7 @@ asyncio.run(main())
 """
 
 
-async def test_the_example_shows_what_there_is(clients, nats_server):
+async def test_the_example_shows_what_there_is(clients: Clients, nats_server: NatsServer) -> None:
     async with clients("a") as (a,):
         a.claim(A, uid="u", name="asterisk-0")
         a.publish(BOX)
@@ -58,20 +61,22 @@ async def test_the_example_shows_what_there_is(clients, nats_server):
 
 
 @pytest.mark.parametrize("seconds", [1.0, 5.0])
-async def test_an_agent_that_was_stopped_while_its_member_moved_does_not_win(clients, nats_server, until, seconds):
+async def test_an_agent_that_was_stopped_while_its_member_moved_does_not_win(
+    clients: Clients, nats_server: NatsServer, until: Until, seconds: float
+) -> None:
     async with clients("b", "c") as (b, c):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", OWNER, nats_server.url, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
         try:
-            await until(lambda: c.get(BOX.state_key) and c.get(BOX.state_key).counts.new > 5)
+            await until(lambda: (event := c.get(BOX.state_key)) and event.counts.new > 5)
             process.send_signal(signal.SIGSTOP)
             claim = b.claim(A, uid="u", name="a")
             await until(lambda: claim.held)
             b.publish(Event.mailbox("1001@default", 0, 3, A))
             assert await b.flush(5)
-            await until(lambda: c.get(BOX.state_key).counts == Mailbox(0, 3))
+            await until(lambda: present(c.get(BOX.state_key)).counts == Mailbox(0, 3))
             await asyncio.sleep(seconds)
             revision = c.view.revision
             resumed = time.time()
@@ -79,7 +84,7 @@ async def test_an_agent_that_was_stopped_while_its_member_moved_does_not_win(cli
             async with asyncio.timeout(10):
                 told = await read_until(process.stdout, "lost")
             await asyncio.sleep(0.5)
-            assert c.get(BOX.state_key).counts == Mailbox(0, 3)
+            assert present(c.get(BOX.state_key)).counts == Mailbox(0, 3)
             assert c.view.revision == revision
             assert claim.held
             # The line that was being written when it was stopped may still say what was true then.

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import nats
 import pytest
@@ -24,6 +24,7 @@ from eventfed import (
 from eventfed.report import AgentReport
 from eventfed.roster import Roster, RosterMember, encode_roster
 from eventfed_lab import NatsServer
+from fixture_types import Until
 
 A = EID.parse("02:00:00:00:00:0a")
 SUBJECTS = Subjects("pbx")
@@ -57,16 +58,17 @@ async def server() -> AsyncIterator[NatsServer]:
 
 
 async def test_operator_and_agents_get_along_with_the_documented_permissions(
-    server: NatsServer, quick: FederationSettings, until: Callable[..., Any]
+    server: NatsServer, quick: FederationSettings, until: Until
 ) -> None:
-    agents = {"settings": replace(quick, create_stream=False), "credentials": AGENT}
+    settings = replace(quick, create_stream=False)
+    connect = partial(Federation.connect, server.url, federation="pbx", settings=settings, credentials=AGENT)
     administers = replace(quick, create_stream=False, deputy=False, read_states=False, read_reports=True)
     async with (
         Federation.connect(
             server.url, federation="pbx", agent="op", settings=administers, credentials=OPERATOR
         ) as operator,
-        Federation.connect(server.url, federation="pbx", agent="a", **agents) as a,
-        Federation.connect(server.url, federation="pbx", agent="b", **agents) as b,
+        connect(agent="a") as a,
+        connect(agent="b") as b,
     ):
         await until(lambda: operator.connected)
         configuration = stream_configuration(SUBJECTS, quick)
@@ -105,7 +107,7 @@ async def test_operator_and_agents_get_along_with_the_documented_permissions(
 
 
 async def test_agents_write_no_rosters_and_make_and_delete_no_streams(
-    server: NatsServer, quick: FederationSettings, until: Callable[..., Any]
+    server: NatsServer, quick: FederationSettings, until: Until
 ) -> None:
     administers = replace(quick, create_stream=False, read_states=False)
     async with Federation.connect(
@@ -153,9 +155,7 @@ async def test_agents_write_no_rosters_and_make_and_delete_no_streams(
         assert (after.created, after.configuration) == (made.created, made.configuration)
 
 
-async def test_a_missing_permission_is_told(
-    server: NatsServer, quick: FederationSettings, until: Callable[..., Any]
-) -> None:
+async def test_a_missing_permission_is_told(server: NatsServer, quick: FederationSettings, until: Until) -> None:
     settings = replace(quick, create_stream=False, read_reports=True)
     async with (
         Federation.connect(server.url, federation="pbx", agent="op", settings=settings, credentials=OPERATOR) as maker,

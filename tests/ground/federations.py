@@ -66,8 +66,12 @@ _ROUNDS = "eventfed_operator_rounds_total"
 def rounds(operator: Operator, number: int) -> None:
     """Wait until each EventFederation was looked at so often."""
     for _ in range(number):
-        before, federations = _counts(operator)
-        eventually(lambda before=before, some=federations: _counts(operator)[0] >= before + max(some, 1))
+        _round(operator)
+
+
+def _round(operator: Operator) -> None:
+    before, federations = _counts(operator)
+    eventually(lambda: _counts(operator)[0] >= before + max(federations, 1))
 
 
 def _counts(operator: Operator) -> tuple[float, float]:
@@ -133,7 +137,7 @@ def connect(api: Api, namespace: str, server: NatsServer) -> None:
 
 def says(api: Api, namespace: str, kind: str, status: str, reason: str, name: str = "pbx") -> str:
     """Wait until a condition is so; its message."""
-    last: list[Any] = []
+    last: list[tuple[str, str, str]] = []
 
     def look() -> bool:
         last[:] = [condition(api, namespace, kind, name)]
@@ -143,8 +147,7 @@ def says(api: Api, namespace: str, kind: str, status: str, reason: str, name: st
         eventually(look, within=20)
     except AssertionError as error:
         raise AssertionError(f"{kind} is {last[0]}, not {status} {reason}") from error
-    message: str = last[0][2]
-    return message
+    return last[0][2]
 
 
 def run_pod(api: Api, manifest: dict[str, Any], address: str) -> dict[str, Any]:

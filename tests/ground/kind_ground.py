@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eventfed_lab import ClusterPbx
 
-__all__ = ["APART", "CHART", "CHECKOUT", "FOLDER", "Measure", "PbxFactory"]
+__all__ = ["APART", "CHART", "CHECKOUT", "FOLDER", "PbxFactory"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDER = CHECKOUT / "tests/kind"
@@ -24,4 +24,3 @@ APART = tuple(
 """Options of helm: NATS and the operator on a node of their own, so that the workers can be taken away."""
 
 PbxFactory = Callable[..., Awaitable[ClusterPbx]]
-Measure = Callable[..., None]

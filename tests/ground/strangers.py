@@ -13,12 +13,8 @@ from eventfed_lab import (
     AgentProcess,
     AsteriskConfiguration,
     AsteriskServer,
-    NatsServer,
     Pbx,
 )
-
-AsteriskFactory = Callable[..., Awaitable[AsteriskServer]]
-NatsFactory = Callable[..., Awaitable[NatsServer]]
 
 LAMP = "Custom:lamp1"
 USUAL = 5.0

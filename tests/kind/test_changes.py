@@ -21,7 +21,7 @@ from cluster_changes import (
 from crossings import Crossings, Still, crosses
 from eventfed import DeviceState
 from eventfed_lab import ClusterPbx
-from kind_ground import Measure
+from fixture_types import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -14,8 +14,9 @@ import pytest_asyncio
 
 from eventfed import DeviceState
 from eventfed_lab import Cluster, ClusterPbx, LabError, Lamps, federation
+from fixture_types import Measure
 from kind_conditions import Told, lone_pod, told_of
-from kind_ground import CHECKOUT, Measure, PbxFactory
+from kind_ground import CHECKOUT, PbxFactory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

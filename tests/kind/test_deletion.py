@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from eventfed import DeviceState
 from eventfed_lab import Cluster, ClusterPbx, LabError, MailboxCounts, install_chart
-from kind_ground import APART, CHART, CHECKOUT, Measure, PbxFactory
+from fixture_types import Measure
+from kind_ground import APART, CHART, CHECKOUT, PbxFactory
 from kind_nats import away, stream_info
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

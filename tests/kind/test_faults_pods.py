@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import Cluster, ClusterPbx
+from fixture_types import Measure
 from kind_faults import (
     NATS,
     OPERATOR,
@@ -25,7 +26,6 @@ from kind_faults import (
     truth_after,
     uids,
 )
-from kind_ground import Measure
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 

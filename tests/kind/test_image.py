@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kind_ground import CHART, Measure
+from fixture_types import Measure
+from kind_ground import CHART
 
 LARGEST = 150_000_000
 """Bytes."""

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from eventfed_lab import Cluster
-from kind_ground import CHECKOUT, Measure
+from fixture_types import Measure
+from kind_ground import CHECKOUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,8 +10,9 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import Cluster, ClusterPbx
+from fixture_types import Measure
 from kind_conditions import told_of
-from kind_ground import CHECKOUT, Measure
+from kind_ground import CHECKOUT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 

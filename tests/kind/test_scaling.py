@@ -12,7 +12,8 @@ import pytest
 
 from eventfed import DeviceState
 from eventfed_lab import Cluster, ClusterPbx, LabError, MailboxCounts
-from kind_ground import Measure, PbxFactory
+from fixture_types import Measure
+from kind_ground import PbxFactory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -17,8 +17,8 @@ from crossings import Crossings, Still, crosses
 from eventfed import EID, DeviceState
 from eventfed.resource import GROUP
 from eventfed_lab import ClusterPbx, LabError
+from fixture_types import Measure
 from intruder_pods import Intruder
-from kind_ground import Measure
 from strangers import state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -93,7 +93,7 @@ async def condition(cluster: Cluster, namespace: str, name: str, kind: str) -> A
 
 async def wait_reason(cluster: Cluster, namespace: str, name: str, reason: str, within: float = 30.0) -> Any:
     async def told() -> bool:
-        return (await condition(cluster, namespace, name, "BusReachable")).get("reason") == reason
+        return bool((await condition(cluster, namespace, name, "BusReachable")).get("reason") == reason)
 
     await cluster.until(f"{name}: {reason}", told, within=within)
     return await condition(cluster, namespace, name, "BusReachable")

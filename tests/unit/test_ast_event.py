@@ -65,7 +65,7 @@ def elements(draw: st.DrawFn) -> tuple[InformationElement | int, int | str | byt
     element = draw(st.sampled_from([e for e in InformationElement if e not in OF_THEIR_OWN]))
     if draw(st.integers(0, 9)) == 0:
         return draw(st.integers(0x40, 0xFFFE)), draw(st.binary(max_size=60))
-    return element, draw(uints if element.payload is ElementType.UINT else texts)
+    return element, draw(uints) if element.payload is ElementType.UINT else draw(texts)
 
 
 @st.composite

@@ -7,6 +7,7 @@ import pytest
 
 from eventfed import (
     EID,
+    Change,
     DeviceState,
     Event,
     EventType,
@@ -68,7 +69,7 @@ def test_a_state_says_whose_it_is() -> None:
 
 
 def test_each_kind_of_change_has_a_document_and_a_line() -> None:
-    changes = {
+    changes: dict[Change, tuple[str, str]] = {
         StateChanged(BUSY, None): ("state", "PJSIP/1001: BUSY on pbx-a (02:00:00:00:00:0a)"),
         StateChanged(BUSY, FREE): ("state", "PJSIP/1001: BUSY (was NOT_INUSE) on pbx-a (02:00:00:00:00:0a)"),
         StateRemoved(FREE.state_key, FREE): ("removed", "PJSIP/1001: gone (was NOT_INUSE) on 02:00:00:00:00:0b"),

@@ -39,7 +39,7 @@ def lease(eid: EID, agent: str = "other") -> Lease:
     return Lease(eid, uid="u", name="n", agent=agent, instance=agent, epoch=1)
 
 
-def test_devices_are_buried_after_the_grace_and_mailboxes_are_kept(view: View, clock: Clock):
+def test_devices_are_buried_after_the_grace_and_mailboxes_are_kept(view: View, clock: Clock) -> None:
     departures = Departures(SETTINGS, "me", clock=clock)
     assert departures.step(view) == []
     clock.now = 29.9
@@ -52,7 +52,7 @@ def test_devices_are_buried_after_the_grace_and_mailboxes_are_kept(view: View, c
     assert departures.step(view) == []
 
 
-def test_mailboxes_are_buried_after_their_own_grace_where_that_is_wanted(view: View, clock: Clock):
+def test_mailboxes_are_buried_after_their_own_grace_where_that_is_wanted(view: View, clock: Clock) -> None:
     departures = Departures(replace(SETTINGS, mailboxes=MailboxDeparture.REMOVE), "me", clock=clock)
     departures.step(view)
     clock.now = 30
@@ -64,7 +64,7 @@ def test_mailboxes_are_buried_after_their_own_grace_where_that_is_wanted(view: V
     assert departures.step(view) == [Bury(BOX.state_key, 6)]
 
 
-def test_a_lease_in_between_starts_the_grace_again(view: View, clock: Clock):
+def test_a_lease_in_between_starts_the_grace_again(view: View, clock: Clock) -> None:
     departures = Departures(SETTINGS, "me", clock=clock)
     departures.step(view)
     clock.now = 29
@@ -79,7 +79,7 @@ def test_a_lease_in_between_starts_the_grace_again(view: View, clock: Clock):
     assert departures.step(view) == [Bury(LAMP.state_key, 5)]
 
 
-def test_a_broken_session_starts_the_grace_again(view: View, clock: Clock):
+def test_a_broken_session_starts_the_grace_again(view: View, clock: Clock) -> None:
     departures = Departures(SETTINGS, "me", clock=clock)
     departures.step(view)
     clock.now = 29
@@ -94,7 +94,7 @@ def test_a_broken_session_starts_the_grace_again(view: View, clock: Clock):
     assert departures.step(view) == [Bury(LAMP.state_key, 5)]
 
 
-def test_the_deputies_take_turns(view: View, clock: Clock):
+def test_the_deputies_take_turns(view: View, clock: Clock) -> None:
     view.put_lease(lease(B, "you"), 8)
     mine, yours = rank("me", ["you"], A), rank("you", ["me"], A)
     assert {mine, yours} == {0, 1}
@@ -106,7 +106,7 @@ def test_the_deputies_take_turns(view: View, clock: Clock):
     assert departures.step(view) == [Bury(LAMP.state_key, 5)]
 
 
-def test_what_was_not_done_is_said_again(view: View, clock: Clock):
+def test_what_was_not_done_is_said_again(view: View, clock: Clock) -> None:
     departures = Departures(SETTINGS, "me", clock=clock)
     departures.step(view)
     clock.now = 30
@@ -117,14 +117,14 @@ def test_what_was_not_done_is_said_again(view: View, clock: Clock):
     assert departures.step(view) == [Bury(LAMP.state_key, 5)]
 
 
-def test_a_reader_that_is_no_deputy_buries_nothing(view: View, clock: Clock):
+def test_a_reader_that_is_no_deputy_buries_nothing(view: View, clock: Clock) -> None:
     departures = Departures(replace(SETTINGS, deputy=False), "me", clock=clock)
     departures.step(view)
     clock.now = 10_000
     assert departures.step(view) == []
 
 
-def test_after_a_lost_store_each_drops_the_devices_and_one_puts_the_mailboxes_back(view: View, clock: Clock):
+def test_after_a_lost_store_each_drops_the_devices_and_one_puts_the_mailboxes_back(view: View, clock: Clock) -> None:
     view.begin_replay("two")
     view.end_replay()
     departures = Departures(SETTINGS, "me", clock=clock)
@@ -133,7 +133,7 @@ def test_after_a_lost_store_each_drops_the_devices_and_one_puts_the_mailboxes_ba
     assert departures.step(view) == [Lapse(LAMP.state_key), PutBack(BOX.state_key, BOX)]
 
 
-def test_one_of_many_is_first_and_a_newcomer_moves_only_its_own_share():
+def test_one_of_many_is_first_and_a_newcomer_moves_only_its_own_share() -> None:
     agents = [f"node-{number}" for number in range(20)]
     eids = [EID.derive(str(number)) for number in range(300)]
     first = {eid: next(a for a in agents if rank(a, agents, eid) == 0) for eid in eids}

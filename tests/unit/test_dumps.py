@@ -51,7 +51,7 @@ def test_after_a_clean_dump_the_next_is_the_sweep() -> None:
     asker.hear("PJSIP/1001", INUSE)
     asker.hear("PJSIP/1001", INUSE)
     result = asker.echoed({"PJSIP/1001", "PJSIP/1002"}, 10.0)
-    assert (result.heard, result.unsure, result.missing) == (1, frozenset(), {"PJSIP/1002"})
+    assert (result.heard, result.unsure, result.missing) == (1, frozenset(), frozenset({"PJSIP/1002"}))
     assert asker.due == 10.0 + SWEEP
     assert asker.completed == 1
 
@@ -76,7 +76,7 @@ def test_a_mailbox_heard_with_two_counts_is_unsure_and_is_no_device_that_was_hea
     asker.hear_mailbox("1002@default", Mailbox(1, 0))
     asker.hear_mailbox("1001@default", Mailbox(0, 1))
     result = asker.echoed(set(), 0.0)
-    assert (result.heard, result.unsure) == (0, {"1001@default"})
+    assert (result.heard, result.unsure) == (0, frozenset({"1001@default"}))
     assert asker.due == RETRY
     asker.hear_mailbox("1001@default", Mailbox(2, 0))  # Outside of a dump nothing is unsure.
 

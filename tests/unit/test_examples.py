@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from eventfed.spec import EventTypeName, VoicemailStorage
 from eventfed_agent.configuration import AgentConfiguration, load_configuration, parse_configuration
@@ -28,6 +29,7 @@ def test_every_setting_that_is_commented_out_is_one() -> None:
     for line in EXAMPLE.read_text().splitlines():
         if heading := re.fullmatch(r"\[+(\w+)\]+", line):
             annotation = section[known[heading[1]]].annotation if heading[1] in known else None
+            assert annotation is None or (isinstance(annotation, type) and issubclass(annotation, BaseModel))
             fields = set(annotation.model_fields) if annotation is not None else set()
         elif fields and (commented := re.match(r"# (\w+) = ", line)):
             assert commented[1] in fields, line

@@ -6,12 +6,14 @@ The simulated clock is shared. A server that was stopped, a cut line and a lost 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventfed import StateKey
 from eventfed._claims import ClaimState
 from eventfed._departures import Departures
 from federation_world import EIDS, SETTINGS, Node, World, device
+from narrowing import present
 
 
-def test_a_state_reaches_the_other_node_and_goes_with_its_owner():
+def test_a_state_reaches_the_other_node_and_goes_with_its_owner() -> None:
     world = World(3)
     a, b, c = world.nodes
     a.claim(EIDS[0]).complete()
@@ -26,7 +28,7 @@ def test_a_state_reaches_the_other_node_and_goes_with_its_owner():
     assert b.counters.tombstones + c.counters.tombstones == 1
 
 
-def test_an_owner_that_was_hung_while_its_member_moved_never_shows_its_own_value():
+def test_an_owner_that_was_hung_while_its_member_moved_never_shows_its_own_value() -> None:
     world = World(3)
     a, b, c = world.nodes
     claim = a.claim(EIDS[0])
@@ -48,7 +50,7 @@ def test_an_owner_that_was_hung_while_its_member_moved_never_shows_its_own_value
     assert c.counters.received > 0
 
 
-def test_an_answer_from_before_a_standstill_does_not_say_that_the_lease_is_held_still():
+def test_an_answer_from_before_a_standstill_does_not_say_that_the_lease_is_held_still() -> None:
     world = World(2)
     a, b = world.nodes
     claim = a.claim(EIDS[0])
@@ -69,7 +71,7 @@ def test_an_answer_from_before_a_standstill_does_not_say_that_the_lease_is_held_
     assert claim.state is ClaimState.LOST
 
 
-def test_nothing_is_written_while_nothing_changes_but_leases():
+def test_nothing_is_written_while_nothing_changes_but_leases() -> None:
     world = World(2)
     a, b = world.nodes
     a.claim(EIDS[0]).complete()
@@ -84,7 +86,7 @@ def test_nothing_is_written_while_nothing_changes_but_leases():
     assert b.shown() == a.shown()
 
 
-def test_a_clock_behind_anothers_is_no_reason_to_be_ignored():
+def test_a_clock_behind_anothers_is_no_reason_to_be_ignored() -> None:
     world = World(2)
     a, b = world.nodes
     claim = a.claim(EIDS[0])
@@ -104,7 +106,7 @@ def test_a_clock_behind_anothers_is_no_reason_to_be_ignored():
     assert b.shown() == {device(EIDS[0], 1, 3).state_key: device(EIDS[0], 1, 3).elements}
 
 
-def test_a_third_party_that_published_in_the_owners_very_millisecond_gives_way_too():
+def test_a_third_party_that_published_in_the_owners_very_millisecond_gives_way_too() -> None:
     world = World(2)
     a, b = world.nodes
     key = device(EIDS[0], 1, 2).state_key
@@ -165,7 +167,7 @@ def play(world: World, script: list[tuple[object, ...]]) -> None:
 
 @given(st.lists(steps, max_size=40))
 @settings(max_examples=settings().max_examples // 4)
-def test_after_any_faults_everybody_shows_what_the_owners_say(script: list[tuple[object, ...]]):
+def test_after_any_faults_everybody_shows_what_the_owners_say(script: list[tuple[object, ...]]) -> None:
     world = World(3)
     play(world, script)
     for node in world.nodes:
@@ -182,11 +184,11 @@ def test_after_any_faults_everybody_shows_what_the_owners_say(script: list[tuple
             assert claim.state is not ClaimState.WAITING
             assert claim.held == (claim.state is ClaimState.HELD), eid
     world.run(SETTINGS.lease_ttl + SETTINGS.grace_period + 3 * SETTINGS.deputy_delay + 2 * Departures._LOOK_AGAIN)
-    truth = {}
+    truth: dict[StateKey, object] = {}
     held = {eid: node for eid in EIDS for node in world.nodes if node.holds(eid)}
     for eid, node in held.items():
         own = [key for key in node.view.of(eid) if node.ownership.own_value(key) is not None]
-        truth |= {key: node.ownership.own_value(key).elements for key in own}
+        truth |= {key: present(node.ownership.own_value(key)).elements for key in own}
     for node in [*world.nodes, Node(world, "late")]:
         # What an owner before left behind, the holder may take back: it is no departed server's.
         assert {key: value for key, value in node.shown().items() if key in truth or key.eid not in held} == truth

@@ -25,13 +25,13 @@ LEASE = Lease(EID.derive("a"), uid="u", name="n", agent="x", instance="i", epoch
 
 
 @given(leases)
-def test_a_lease_comes_back_unchanged(lease: Lease):
+def test_a_lease_comes_back_unchanged(lease: Lease) -> None:
     assert decode_lease(encode_lease(lease)) == lease
 
 
 @pytest.mark.parser
 @given(st.binary(max_size=300))
-def test_noise_is_only_ever_malformed(noise: bytes):
+def test_noise_is_only_ever_malformed(noise: bytes) -> None:
     with pytest.raises(MalformedEnvelope):
         decode_lease(noise)
 
@@ -43,7 +43,7 @@ def test_noise_is_only_ever_malformed(noise: bytes):
         st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | texts | st.binary(max_size=8),
     )
 )
-def test_wrong_fields_are_a_lease_or_malformed(fields: dict[str, object]):
+def test_wrong_fields_are_a_lease_or_malformed(fields: dict[str, object]) -> None:
     body = msgpack.unpackb(encode_lease(LEASE)) | fields
     try:
         decode_lease(msgpack.packb(body))
@@ -53,11 +53,11 @@ def test_wrong_fields_are_a_lease_or_malformed(fields: dict[str, object]):
     assert len(body["eid"]) == 6
 
 
-def test_a_later_version_says_so():
+def test_a_later_version_says_so() -> None:
     with pytest.raises(UnsupportedEnvelope, match="upgrade"):
         decode_lease(msgpack.packb(msgpack.unpackb(encode_lease(LEASE)) | {"v": 2}))
 
 
-def test_a_long_text_is_refused():
+def test_a_long_text_is_refused() -> None:
     with pytest.raises(MalformedEnvelope, match="1024"):
         decode_lease(msgpack.packb(msgpack.unpackb(encode_lease(LEASE)) | {"name": "x" * 1025}))

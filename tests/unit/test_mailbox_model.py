@@ -161,4 +161,4 @@ class Federation(RuleBasedStateMachine):
 )
 def test_every_slot_ends_with_what_is_wanted(storage: VoicemailStorage, injection: Injection) -> None:
     model = type("Model", (Federation,), {"storage": storage, "injection": injection})
-    run_state_machine_as_test(model, settings=settings(max_examples=200, stateful_step_count=40))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(model, settings=settings(max_examples=200, stateful_step_count=40))

@@ -20,7 +20,7 @@ class Bus:
     @property
     def lamp(self) -> tuple[int, int] | None:
         latest = latest_news(self.states)
-        return tuple(latest.counts) if latest else None
+        return (latest.counts.new, latest.counts.old) if latest else None
 
 
 def test_the_last_change_wins() -> None:

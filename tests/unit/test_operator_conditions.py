@@ -14,6 +14,7 @@ from eventfed_operator.resources import Settings
 from eventfed_operator.statuses import differs, invalid_status
 
 DAEMON_SET = ObjectKey("DaemonSet", "pbx-agent")
+OWN_NATS = {"servers": ["nats://n:4222"], "credentials": {"token": {"name": "nats", "key": "token"}}}
 
 
 @pytest.fixture
@@ -213,12 +214,12 @@ def test_refused_credentials_of_a_nats_of_ones_own_are_told_by_the_field_that_na
 
 
 def test_a_missing_secret_is_named_and_the_agents_stay_as_they_are(operator_world: Any) -> None:
-    own = {"servers": ["nats://n:4222"], "credentials": {"token": {"name": "nats", "key": "token"}}}
-    world = operator_world(nats=own)
+    world = operator_world(nats=OWN_NATS)
     world.secrets = {"nats": {"metadata": {"resourceVersion": "1"}, "data": {"token": "eA=="}}}
     world.run()
     before = world.objects[DAEMON_SET]
-    for secrets, missing in (({}, "Secret nats"), ({"nats": {"metadata": {}, "data": {}}}, "key token of Secret nats")):
+    keyless: dict[str, Any] = {"nats": {"metadata": {}, "data": {}}}
+    for secrets, missing in (({}, "Secret nats"), (keyless, "key token of Secret nats")):
         world.secrets = secrets
         assert verdict(world, "BusReachable") == ("False", "SecretMissing")
         assert message(world, "BusReachable") == f"Missing: {missing}"
@@ -283,8 +284,7 @@ def test_the_time_of_a_transition_stands_until_the_next(world: Any) -> None:
 
 
 def test_a_fault_that_is_there_from_the_first_look_is_told(operator_world: Any) -> None:
-    own = {"servers": ["nats://n:4222"], "credentials": {"token": {"name": "nats", "key": "token"}}}
-    world = operator_world(nats=own)
+    world = operator_world(nats=OWN_NATS)
     world.manifest["metadata"]["creationTimestamp"] = world.now.isoformat()
     world.settle()
     assert [(one.type, one.reason) for one in world.notices] == [("Warning", "SecretMissing")]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import celpy
+import celpy.adapter
 import celpy.celtypes
 import jsonschema
 import kubernetes_validate
@@ -91,7 +91,7 @@ def as_cel(value: Any, schema: dict[str, Any]) -> Any:
         return celpy.celtypes.ListType([as_cel(one, schema.get("items", {})) for one in value])
     if schema.get("type") == "number":
         return celpy.celtypes.DoubleType(value)
-    return celpy.json_to_cel(value)
+    return celpy.adapter.json_to_cel(value)
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from eventfed_operator.actions import (
 )
 from eventfed_operator.drift import matches
 from eventfed_operator.observed import Agent, Bus, MemberState, ObjectKey, Stream
+from narrowing import present
 
 SERVICE = ObjectKey("Service", "pbx-agent")
 DAEMON_SET = ObjectKey("DaemonSet", "pbx-agent")
@@ -254,8 +255,8 @@ def test_another_selector_changes_rosters_and_who_may_reach_the_agents(world: An
     actions = world.step()
     assert applied(actions) == [ObjectKey("NetworkPolicy", "pbx-agent")]
     rosters = {action.node: action.roster for action in actions if isinstance(action, PublishRoster)}
-    assert [one.name for one in rosters["node-0"].members] == ["asterisk-7"]
-    assert rosters["node-1"].members == ()
+    assert [one.name for one in present(rosters["node-0"]).members] == ["asterisk-7"]
+    assert present(rosters["node-1"]).members == ()
 
 
 def test_scaling_changes_only_the_rosters_concerned(world: Any) -> None:

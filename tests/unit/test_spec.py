@@ -92,4 +92,4 @@ def test_a_type_stands_in_the_list_once() -> None:
 
 def test_a_specification_cannot_be_changed_afterwards() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        DepartureSpec().grace_period = 1.0  # type: ignore[misc]
+        DepartureSpec().grace_period = 1.0

@@ -1,12 +1,15 @@
 """The view: order, tombstones, absence, incarnations, indices, and the log of changes that members share."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventfed import EID, DeviceState, Event, EventType, Lease, Mailbox, StateKey, View
+from fixture_types import Measure
+from narrowing import present
 
 A, B = EID.derive("a"), EID.derive("b")
 LAMP = StateKey(EventType.DEVICE_STATE_CHANGE, A, "PJSIP/1")
@@ -32,21 +35,21 @@ def put(view: View, event: Event, sequence: int) -> bool:
     return view.put_state(event.state_key, event, sequence)
 
 
-def test_an_older_value_is_dropped_but_its_place_on_the_stream_is_kept(view: View):
+def test_an_older_value_is_dropped_but_its_place_on_the_stream_is_kept(view: View) -> None:
     put(view, lamp(DeviceState.INUSE, 2, 5), 10)
     assert not put(view, lamp(DeviceState.BUSY, 2, 4), 11)
     assert not put(view, lamp(DeviceState.BUSY, 1, 99), 12)
-    assert view.get(LAMP).device_state is DeviceState.INUSE
+    assert present(view.get(LAMP)).device_state is DeviceState.INUSE
     assert (view.older, view.states[LAMP].stream_sequence) == (2, 12)
     assert put(view, lamp(DeviceState.BUSY, 3, 1), 13)
 
 
-def test_a_tombstone_keeps_what_it_replaced_and_an_old_value_does_not_come_back(view: View):
+def test_a_tombstone_keeps_what_it_replaced_and_an_old_value_does_not_come_back(view: View) -> None:
     put(view, lamp(DeviceState.INUSE, 2, 5), 10)
     view.put_marker(LAMP, 11)
     state = view.states[LAMP]
     assert (view.get(LAMP), state.tombstone, state.on_stream) == (None, True, False)
-    assert state.event.device_state is DeviceState.INUSE
+    assert present(state.event).device_state is DeviceState.INUSE
     put(view, lamp(DeviceState.INUSE, 2, 5), 12)
     assert (state.tombstone, state.on_stream, state.stream_sequence) == (True, True, 12)
     view.put_lease(lease(epoch=2), 13)
@@ -54,22 +57,22 @@ def test_a_tombstone_keeps_what_it_replaced_and_an_old_value_does_not_come_back(
     assert not state.tombstone
 
 
-def test_a_marker_for_a_state_never_seen_is_a_tombstone_without_an_event(view: View):
+def test_a_marker_for_a_state_never_seen_is_a_tombstone_without_an_event(view: View) -> None:
     view.put_marker(LAMP, 3)
     assert view.states[LAMP].tombstone
     assert view.states[LAMP].event is None
     assert view.cursor().next() == LAMP
 
 
-def test_the_same_value_under_a_later_number_is_no_change(view: View):
+def test_the_same_value_under_a_later_number_is_no_change(view: View) -> None:
     put(view, lamp(DeviceState.INUSE, 1, 1), 1)
     revision = view.revision
     put(view, lamp(DeviceState.INUSE, 1, 2), 2)
     assert view.revision == revision
-    assert view.get(LAMP).sequence == 2
+    assert present(view.get(LAMP)).sequence == 2
 
 
-def test_what_a_replay_of_the_same_stream_lacks_is_gone(view: View):
+def test_what_a_replay_of_the_same_stream_lacks_is_gone(view: View) -> None:
     put(view, lamp(DeviceState.INUSE), 1)
     view.put_lease(lease(), 2)
     view.begin_replay("one")
@@ -79,7 +82,7 @@ def test_what_a_replay_of_the_same_stream_lacks_is_gone(view: View):
     assert not view.leases
 
 
-def test_what_an_empty_new_stream_lacks_stays_until_the_lease_says_complete(view: View):
+def test_what_an_empty_new_stream_lacks_stays_until_the_lease_says_complete(view: View) -> None:
     put(view, lamp(DeviceState.INUSE), 1)
     assert view.begin_replay("two")
     view.end_replay()
@@ -90,7 +93,7 @@ def test_what_an_empty_new_stream_lacks_stays_until_the_lease_says_complete(view
     assert view.get(LAMP) is None
 
 
-def test_complete_in_the_middle_of_a_replay_counts_at_its_end(view: View):
+def test_complete_in_the_middle_of_a_replay_counts_at_its_end(view: View) -> None:
     put(view, lamp(DeviceState.INUSE), 1)
     view.begin_replay("two")
     view.put_lease(lease(complete=True, stream="two"), 1)
@@ -99,14 +102,14 @@ def test_complete_in_the_middle_of_a_replay_counts_at_its_end(view: View):
     assert view.get(LAMP)
 
 
-def test_a_value_of_the_new_stream_counts_whatever_its_number(view: View):
+def test_a_value_of_the_new_stream_counts_whatever_its_number(view: View) -> None:
     put(view, lamp(DeviceState.INUSE, 9, 9), 1)
     view.begin_replay("two")
     assert put(view, lamp(DeviceState.BUSY, 3, 1), 1)
-    assert view.get(LAMP).device_state is DeviceState.BUSY
+    assert present(view.get(LAMP)).device_state is DeviceState.BUSY
 
 
-def test_something_unreadable_changes_nothing_but_the_place(view: View):
+def test_something_unreadable_changes_nothing_but_the_place(view: View) -> None:
     put(view, lamp(DeviceState.INUSE), 1)
     revision = view.revision
     view.put_unreadable(LAMP, 2)
@@ -115,7 +118,7 @@ def test_something_unreadable_changes_nothing_but_the_place(view: View):
     assert len(view.states) == 1
 
 
-def test_names_are_found_on_all_servers(view: View):
+def test_names_are_found_on_all_servers(view: View) -> None:
     put(view, lamp(DeviceState.INUSE), 1)
     assert set(view.device("PJSIP/1")) == {A}
     put(view, lamp(DeviceState.BUSY, eid=B), 2)
@@ -133,7 +136,7 @@ def test_names_are_found_on_all_servers(view: View):
     assert list(view.of(B)) == [LAMP._replace(eid=B), box.state_key]
 
 
-def test_an_old_tombstone_is_forgotten():
+def test_an_old_tombstone_is_forgotten() -> None:
     now = [0.0]
     view = View(tombstone_ttl=100, clock=lambda: now[0])
     view.begin_replay("one")
@@ -148,8 +151,8 @@ def test_an_old_tombstone_is_forgotten():
     assert list(view.of(A)) == []
 
 
-def test_listeners_are_called_once_for_many_changes_and_can_leave():
-    soon: list[object] = []
+def test_listeners_are_called_once_for_many_changes_and_can_leave() -> None:
+    soon: list[Callable[[], None]] = []
     calls: list[int] = []
     view = View(soon=soon.append)
     stop = view.listen(lambda: calls.append(1))
@@ -164,7 +167,7 @@ def test_listeners_are_called_once_for_many_changes_and_can_leave():
     assert not soon
 
 
-def test_a_cursor_gives_each_changed_key_once_and_begins_anew_after_rewind(view: View):
+def test_a_cursor_gives_each_changed_key_once_and_begins_anew_after_rewind(view: View) -> None:
     keys = []
     for number in range(5):
         event = Event.device(f"PJSIP/{number}", DeviceState.INUSE, A)
@@ -196,7 +199,7 @@ changes = st.lists(
 
 @given(changes)
 @settings(max_examples=max(20, settings().max_examples // 20))
-def test_a_cursor_that_is_read_to_the_end_has_seen_the_newest_of_everything(script: list[tuple[str, int]]):
+def test_a_cursor_that_is_read_to_the_end_has_seen_the_newest_of_everything(script: list[tuple[str, int]]) -> None:
     view, sequence = View(), 0
     view.begin_replay("one")
     cursor, seen = view.cursor(), {}
@@ -226,7 +229,7 @@ def test_a_cursor_that_is_read_to_the_end_has_seen_the_newest_of_everything(scri
     assert seen == {key: state.revision for key, state in view.states.items()}
 
 
-def test_a_hundred_thousand_states_and_fifty_cursors_are_no_burden(view: View, measure):
+def test_a_hundred_thousand_states_and_fifty_cursors_are_no_burden(view: View, measure: Measure) -> None:
     events = [Event.device(f"PJSIP/{n}", DeviceState.INUSE, A).stamped(epoch=1, sequence=n) for n in range(100_000)]
     for sequence, event in enumerate(events, 1):
         put(view, event, sequence)

@@ -37,7 +37,7 @@ def example(title: str) -> str:
     return found[1]
 
 
-def test_the_envelope_of_the_example_is_read_and_written():
+def test_the_envelope_of_the_example_is_read_and_written() -> None:
     data = bytes.fromhex(example("hex envelope"))
     event = decode_envelope(data)
     assert (event.key, event.eid, event.counts) == ("1001@default", A, Mailbox(1, 0))
@@ -46,7 +46,7 @@ def test_the_envelope_of_the_example_is_read_and_written():
     assert f"{len(data)} bytes" in DOCUMENT
 
 
-def test_the_lease_of_the_example_is_read_and_written():
+def test_the_lease_of_the_example_is_read_and_written() -> None:
     data = bytes.fromhex(example("hex lease"))
     lease = decode_lease(data)
     assert (lease.eid, lease.name, lease.agent, lease.complete) == (A, "asterisk-0", "node-1", True)
@@ -54,7 +54,7 @@ def test_the_lease_of_the_example_is_read_and_written():
     assert f"{len(data)} bytes" in DOCUMENT
 
 
-def test_the_roster_of_the_example_is_read_and_written():
+def test_the_roster_of_the_example_is_read_and_written() -> None:
     data = bytes.fromhex(example("hex roster"))
     roster = decode_roster(data)
     assert roster == Roster("node-1", (RosterMember("asterisk-0", "0a6f6c1e", "10.0.0.7"),))
@@ -63,7 +63,7 @@ def test_the_roster_of_the_example_is_read_and_written():
     assert f"at most {MAX_ROSTER}" in DOCUMENT
 
 
-def test_the_report_of_the_example_is_read_and_written():
+def test_the_report_of_the_example_is_read_and_written() -> None:
     data = bytes.fromhex(example("hex report"))
     report = decode_report(data)
     member = ReportedMember("0a6f6c1e", "synced", "", str(A), 0, token_mark("secret"))
@@ -74,23 +74,23 @@ def test_the_report_of_the_example_is_read_and_written():
 
 
 @pytest.mark.parametrize("title", ["envelope", "lease", "roster", "report"])
-def test_the_bytes_are_what_stands_beside_them(title: str):
+def test_the_bytes_are_what_stands_beside_them(title: str) -> None:
     body = msgpack.unpackb(bytes.fromhex(example(f"hex {title}")))
     readable = json.loads(json.dumps(body, default=lambda octets: octets.hex()))
     assert readable == json.loads(example(f"json {title}"))
 
 
-def test_the_stream_is_made_as_described():
+def test_the_stream_is_made_as_described() -> None:
     assert json.loads(example("json")) == stream_configuration(Subjects("voice_pbx"), FederationSettings())
 
 
-def test_the_subjects_are_the_ones_shown():
+def test_the_subjects_are_the_ones_shown() -> None:
     subjects = Subjects("voice_pbx")
     assert subjects.state(Event.mailbox("1001@default", 1, 0, A).state_key) in DOCUMENT
     assert subjects.state(Event.device("Custom:front door", DeviceState.INUSE, A).state_key) in DOCUMENT
 
 
-def test_the_numbers_are_the_ones_in_force():
+def test_the_numbers_are_the_ones_in_force() -> None:
     settings = FederationSettings()
     assert ENVELOPE_VERSION == 1
     assert f"{MAX_ENVELOPE:,} bytes" in DOCUMENT

@@ -7,6 +7,7 @@ import pytest
 from eventfed.resource import KIND
 from eventfed_operator.kubernetes_api import ApiError
 from eventfed_operator.observed import MemberState
+from eventfed_operator.reconcile import reconcile
 from eventfed_operator.resources import FINALIZER
 
 
@@ -212,12 +213,10 @@ async def test_a_bug_in_one_federation_does_not_stop_the_others(
 ) -> None:
     from eventfed_operator import keeper
 
-    sound = keeper.reconcile
-
     def broken(resource: Any, *more: Any) -> Any:
         if resource.name == "broken":
             raise RuntimeError("a bug")
-        return sound(resource, *more)
+        return reconcile(resource, *more)
 
     monkeypatch.setattr(keeper, "reconcile", broken)
     async with supervised(resync=0.2) as supervisor:
