@@ -15,6 +15,7 @@ from .adapters import PjsipAdapter, Tokens, answers
 from .configuration import AgentConfiguration, AgentSection, ConfigurationError, MemberConfiguration, split_address
 from .journal import Journal
 from .latencies import Latencies
+from .mailbox_answers import MailboxAnswers
 from .member import Member
 from .names import Filters
 from .nats_access import credentials, federation_settings
@@ -25,6 +26,7 @@ from .sip import (
     Address,
     Bind,
     EventStateCompositor,
+    Later,
     Publication,
     Request,
     Response,
@@ -78,6 +80,7 @@ class Agent:
         self._following: list[asyncio.Task[None]] = []
         self._roster: Roster | None = None
         self._compositor = EventStateCompositor()
+        self.mailbox_answers = MailboxAnswers(configuration.timing.mailbox_answer)
         self._stack = AsyncExitStack()
         self._roster_at = 0.0
         self._stopping = False
@@ -107,6 +110,8 @@ class Agent:
             stack.callback(self.federation.on_event(self._event_came))
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             await stack.enter_async_context(self.user_agent)
+            stack.callback(self.mailbox_answers.close)
+            stack.callback(self.federation.view.listen(self.mailbox_answers.look))
             stack.push_async_callback(self._stop_members)
             self._serve_wanted()
             if (node := configuration.roster_node) is not None:
@@ -160,6 +165,7 @@ class Agent:
         self.federation.configure(federation_settings(configuration))
         filters, self._filters = self._filters, Filters(configuration.events)
         reshaped = (filters.storage, filters.injection) != (self._filters.storage, self._filters.injection)
+        self.mailbox_answers.patience = configuration.timing.mailbox_answer
         if configuration.timing != old.timing:
             for member in self.members.values():
                 member.retime(configuration.timing)
@@ -302,7 +308,7 @@ class Agent:
 
     # --- requests ---------------------------------------------------------------------------------------------
 
-    def _handle(self, request: Request, source: Address) -> Response | None:
+    def _handle(self, request: Request, source: Address) -> Response | Later | None:
         if self._stopping:
             return None
         if self.configuration.roster_node is not None and self._roster is None:
@@ -330,7 +336,7 @@ class Agent:
         self._remember(member, publication)
         match member.received(publication, payload):
             case Verdict.ACCEPT:
-                return response
+                return self.mailbox_answers.answer(response, payload, lambda: member.identity)
             case Verdict.REFUSE:
                 return Response.answer(request, 403)
             case Verdict.SILENCE:

@@ -166,6 +166,7 @@ class TimingSection(Spec):
     keep_alive_misses: Annotated[int, Field(ge=1)] = 3
     not_configured_after: Annotated[float, Field(gt=0)] = 30.0
     unknown_source_silence: Annotated[float, Field(ge=0)] = 10.0
+    mailbox_answer: Annotated[float, Field(ge=0, le=25)] = 15.0
     sweep: Annotated[float, Field(gt=0)] = 3600.0
     ready_after: Annotated[float, Field(gt=0)] = 20.0
     withdrawal: Annotated[float, Field(gt=0)] = 30.0

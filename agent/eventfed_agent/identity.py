@@ -76,7 +76,7 @@ class Identity:
     @property
     def moved(self) -> bool:
         """Whether another agent serves the member."""
-        if self._claim is None or not self._parted:
+        if self._claim is None or not self.parted:
             return False
         lease = self._federation.view.leases.get(self.eid)
         return (
@@ -86,7 +86,8 @@ class Identity:
         )
 
     @property
-    def _parted(self) -> bool:
+    def parted(self) -> bool:
+        """Whether there is no claim, or none any more: nothing that the member says is published by us."""
         return self._claim is None or self._claim.state in (ClaimState.LOST, ClaimState.RELEASED)
 
     def rosters_changed(self) -> None:
@@ -102,7 +103,7 @@ class Identity:
 
     def spoke(self) -> None:
         """The member has published something to us: lay claim to its lease, unless that was done."""
-        if self._parted:
+        if self.parted:
             self._claim = self._federation.claim(
                 self.eid,
                 uid=self._configuration.identity,
@@ -146,6 +147,15 @@ class Identity:
     def last_word(self, key: StateKey) -> Event | None:
         """What the member said last of one state."""
         return self._waiting.get(key) or self._federation.own_value(key) or self._federation.get(key)
+
+    def is_on_bus(self, key: StateKey) -> bool:
+        """Whether nothing that the member said of a state has yet to reach the stream and come back."""
+        if key in self._waiting:
+            return False
+        own, state = self._federation.own_value(key), self._federation.view.states.get(key)
+        return own is None or (
+            state is not None and state.on_stream and state.event is not None and own.same_value(state.event)
+        )
 
     def retract(self, keys: list[StateKey]) -> None:
         """Take back own states that are no more."""
@@ -206,7 +216,7 @@ class Identity:
         """See whether another agent has the member now, or has it no more."""
         before, self._was_moved = self._was_moved, self.moved
         self.outdated = self.outdated or self._was_moved
-        if before and not self._was_moved and self._parted:
+        if before and not self._was_moved and self.parted:
             self._on_free()
 
     def _claim_changed(self, claim: Claim) -> None:

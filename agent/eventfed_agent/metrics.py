@@ -44,6 +44,8 @@ METRICS = {
     "eventfed_unknown_sources_total": "Requests from addresses that no member has",
     "eventfed_requests_without_roster_total": "Requests left unanswered because no roster has come yet",
     "eventfed_malformed_payloads_total": "PUBLISH bodies that no Asterisk sends",
+    "eventfed_mailbox_answers_waiting": "Mailbox counts that servers keep until NATS has them",
+    "eventfed_mailbox_answers_early_total": "Mailbox counts taken although NATS did not have them in time",
     "eventfed_member_failures_total": "Times a member's task failed and was started again",
     "eventfed_warnings_total": "Warnings by name; each is logged once per source",
 }
@@ -64,6 +66,8 @@ class AgentCollector(Collector):
         yield _plain_counter("eventfed_unknown_sources_total", agent.unknown_sources)
         yield _plain_counter("eventfed_requests_without_roster_total", agent.requests_without_roster)
         yield _plain_counter("eventfed_malformed_payloads_total", agent.malformed_payloads)
+        yield _gauge("eventfed_mailbox_answers_waiting", len(agent.mailbox_answers))
+        yield _plain_counter("eventfed_mailbox_answers_early_total", agent.mailbox_answers.given_early)
         yield _plain_counter("eventfed_member_failures_total", agent.member_failures)
         yield _counter("eventfed_warnings_total", "name", dict(agent.journal.warnings))
         latencies, total, buckets = agent.latencies, 0, []

@@ -4,8 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
-from eventfed_lab import AsteriskRoot, AsteriskServer, AsteriskUnavailable, NatsServer, NatsUnavailable, obtain_asterisk
+from eventfed_lab import (
+    AsteriskRoot,
+    AsteriskServer,
+    AsteriskUnavailable,
+    NatsServer,
+    NatsUnavailable,
+    Pbx,
+    obtain_asterisk,
+)
 from fixture_types import AsteriskFactory, NatsFactory
 
 
@@ -48,6 +57,20 @@ async def nats_server() -> AsyncIterator[NatsFactory]:
             return server
 
         yield make
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(asterisk_root: AsteriskRoot) -> AsyncIterator[Pbx]:
+    """Three servers, for all tests of a module."""
+    async with Pbx(asterisk_root) as pbx:
+        yield pbx
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pbx(shared: Pbx) -> AsyncIterator[Pbx]:
+    """Three servers, mended after each test; a module that needs others has a `pbx` of its own."""
+    yield shared
+    await shared.mend()
 
 
 def processes_in(folder: Path) -> list[int]:
