@@ -136,12 +136,16 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
     limit = LIMITS[name] * (FULL_LENGTH if long else 1)
     suite, ended = _run_pytest(name, command, environment, limit)
     if ended and name != "unit" and 0 < suite.failed <= TRIED_AGAIN:
-        again, ended = _run_pytest(
-            name, [*command, "--last-failed", "--last-failed-no-failures=none"], environment, limit
-        )
+        again, ended = _run_pytest(name, second_try_of(command), environment, limit)
         if ended:
             suite.settle(again)
     return suite
+
+
+def second_try_of(command: list[str]) -> list[str]:
+    """The same for the tests alone that failed: a part of these few would be other tests, or none."""
+    kept = [argument if not argument.startswith("--part=") else "--long" for argument in command]
+    return [*kept, "--last-failed", "--last-failed-no-failures=none"]
 
 
 def _run_pytest(name: str, command: list[str], environment: dict[str, str], limit: float) -> tuple[Suite, bool]:

@@ -55,11 +55,22 @@ class DumpRounds:
         self._wake = asyncio.Event()
         self._echo = asyncio.Event()
         self._learned = asyncio.Event()
+        self._refused = False
 
     def need(self, reason: str) -> None:
         """There is evidence that something was missed."""
         self.dumps.need(reason, self._now())
         self._wake.set()
+
+    def refused(self) -> None:
+        """Something that the member said was refused, since its EID is another's: it may have been of the dump."""
+        self._refused = self.dumps.window is not None
+
+    def claimed(self) -> None:
+        """The member is ours from now on. A dump of which something was refused, perhaps its end, is begun anew."""
+        self.need("claimed")
+        if self._refused:
+            self._echo.set()
 
     def learned_eid(self) -> None:
         """The member's EID is known now, with the first thing that it published to us.
@@ -93,6 +104,7 @@ class DumpRounds:
 
     async def _round(self) -> None:
         self._echo.clear()
+        self._refused = False
         window = self.dumps.begin()
         for kind in self._host.wanted_types():
             if not self._accepted(await self._adapter.request_dump(kind)):
@@ -113,6 +125,9 @@ class DumpRounds:
             if self._host.last_heard == heard and not self._echo.is_set():
                 self._host.dump_ended(self.dumps.fell_silent(self._now()), heard_probe=False)
                 return
+        if self._refused:
+            self.dumps.failed(self._now())
+            return
         result = self.dumps.echoed(self._host.known_devices(), self._now())
         self._host.dump_ended(result, heard_probe=True)
 

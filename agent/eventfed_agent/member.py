@@ -197,10 +197,10 @@ class Member:
         if publication.kind is PublicationKind.REMOVE:
             self._liveness.said_goodbye()
             return Verdict.ACCEPT
-        if payload is not None:
-            eid = payload.eid if isinstance(payload, RefreshPayload) else payload.event.eid
-            if not self._is_own(eid):
-                return Verdict.REFUSE
+        if payload is not None and not self._is_own(payload.eid):
+            if self.duplicate_of is not None:
+                self._rounds.refused()
+            return Verdict.REFUSE
         if self.identity is not None:
             if not self.identity.hears():
                 return Verdict.SILENCE
@@ -351,7 +351,7 @@ class Member:
         self._caught_up = False
         if self.identity is not None:
             self.identity.repeat_mailboxes(self._filters)
-        self._rounds.need("claimed")
+        self._rounds.claimed()
 
     def _freed(self) -> None:
         self._caught_up = False

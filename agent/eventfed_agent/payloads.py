@@ -36,6 +36,10 @@ class StatePayload:
 
     event: Event
 
+    @property
+    def eid(self) -> EID:
+        return self.event.eid
+
 
 @dataclass(frozen=True, slots=True)
 class RefreshPayload:

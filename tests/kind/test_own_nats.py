@@ -123,4 +123,5 @@ async def test_secrets_that_are_missing_wrong_or_refused_are_told_and_looked_at_
     ended = await pbx.wait_ready()
     measure("the right password for a NATS of one's own put into its Secret, until ready", ended - began)
     told = [one for one in await told_of(pbx) if one.type == "Warning"]
-    assert [one.reason for one in told] == ["SecretMissing", "BusUnreachable", "CredentialsRefused"]
+    # Their times are whole seconds, so their order tells nothing.
+    assert sorted(one.reason for one in told) == ["BusUnreachable", "CredentialsRefused", "SecretMissing"]

@@ -1,4 +1,4 @@
-"""A dump whose beginning another agent heard."""
+"""A dump whose beginning another agent heard, and one of which something was refused."""
 
 import asyncio
 from typing import Any
@@ -21,6 +21,8 @@ class Server:
         self.eid: EID | None = None if moves else EID.derive("a")
         self.can_dump = True
         self.last_heard = 0.0
+        self.refusing = False
+        self.asked = 0
         self.results: list[DumpResult] = []
         self.ended = asyncio.Event()
         self.dumps = Dumps()
@@ -36,7 +38,11 @@ class Server:
         return ACCEPTED
 
     async def probe(self, device: str, eid: EID) -> AdapterOutcome:
-        asyncio.get_running_loop().call_soon(self.rounds.heard_probe, device)
+        self.asked += 1
+        if self.refusing:
+            self.rounds.refused()
+        else:
+            asyncio.get_running_loop().call_soon(self.rounds.heard_probe, device)
         return ACCEPTED
 
     def wanted_types(self) -> list[EventType]:
@@ -74,3 +80,22 @@ async def test_only_a_dump_that_was_heard_from_its_beginning_tells_that_somethin
     assert first.missing == (frozenset() if moves else {"Custom:gone"})
     assert second.missing == {"Custom:gone"}
     assert [one.whole for one in (first, second)] == [not moves, True]
+
+
+async def test_a_dump_whose_end_was_refused_is_begun_anew_once_the_member_is_ours() -> None:
+    server = Server(moves=False)
+    server.refusing = True
+    task = asyncio.create_task(server.rounds.run())
+    try:
+        server.rounds.need("a test")
+        async with asyncio.timeout(1):  # Not after the time in which an echo may still come.
+            while not server.asked:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            server.refusing = False
+            server.rounds.claimed()
+            await server.ended.wait()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [one.whole for one in server.results] == [True]
+    assert server.asked == 2

@@ -129,6 +129,13 @@ def test_what_passes_at_the_second_try_is_told_apart(run: Any) -> None:
     assert "Passed at the second try only:\n\n* `t::one`" in run.results_text([suite], 2_000)
 
 
+def test_a_second_try_is_of_all_that_failed_whatever_part_they_were_of(run: Any) -> None:
+    command = ["pytest", "tests/kind", "--part=8/9", "--timeout=900"]
+    assert run.second_try_of(command)[:4] == ["pytest", "tests/kind", "--long", "--timeout=900"]
+    assert "--last-failed" in run.second_try_of(command)
+    assert "--long" not in run.second_try_of(["pytest", "tests/bus"])
+
+
 def test_a_second_try_that_did_not_run_mends_nothing(run: Any) -> None:
     suite = run.Suite("bus", passed=7, failed=2, failures=["t::one", "t::two"])
     suite.settle(run.Suite("bus", passed=1))
