@@ -1,5 +1,6 @@
 """What Prometheus sees of an agent; ``docs/operations.md`` lists it from here."""
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator
 
@@ -47,6 +48,7 @@ METRICS = {
     "eventfed_mailbox_answers_waiting": "Mailbox counts that servers keep until NATS has them",
     "eventfed_mailbox_answers_early_total": "Mailbox counts taken although NATS did not have them in time",
     "eventfed_member_failures_total": "Times a member's task failed and was started again",
+    "eventfed_tasks": "Tasks of the agent's event loop; a number that only grows is a bug",
     "eventfed_warnings_total": "Warnings by name; each is logged once per source",
 }
 """Every metric and its help text."""
@@ -69,6 +71,7 @@ class AgentCollector(Collector):
         yield _gauge("eventfed_mailbox_answers_waiting", len(agent.mailbox_answers))
         yield _plain_counter("eventfed_mailbox_answers_early_total", agent.mailbox_answers.given_early)
         yield _plain_counter("eventfed_member_failures_total", agent.member_failures)
+        yield _gauge("eventfed_tasks", len(asyncio.all_tasks()))
         yield _counter("eventfed_warnings_total", "name", dict(agent.journal.warnings))
         latencies, total, buckets = agent.latencies, 0, []
         for bound, count in zip([*map(str, BOUNDS), "+Inf"], latencies.buckets, strict=True):

@@ -18,6 +18,7 @@ from ._errors import (
     NatsUnavailable,
 )
 from ._federated import Federated
+from ._figures import ProcessFigures, process_figures
 from ._lamps import Lamps
 from ._nats import NatsServer, nats_server_binary
 from ._pbx import Pbx
@@ -64,6 +65,7 @@ __all__ = [
     "Notification",
     "Pbx",
     "Phone",
+    "ProcessFigures",
     "QueueMember",
     "ReachableAsterisk",
     "Server",
@@ -81,4 +83,5 @@ __all__ = [
     "obtain_asterisk",
     "pod_configuration_files",
     "pod_eid",
+    "process_figures",
 ]

@@ -39,6 +39,7 @@ class AgentProcess(Lifetime):
     """``eventfed agent`` with a configuration file of its own, on an address of its own.
 
     `sections` are merged over `SHORT_TIMES`. The address and the header secret stay the same over restarts.
+    `expiration` is what its members' snippet asks for, in seconds.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class AgentProcess(Lifetime):
         host: str | None = None,
         token: str | None = None,
         device_filter: str = DEFAULT_DEVICE_FILTER,
+        expiration: int = 60,
     ) -> None:
         self.name = name
         self.nats = [nats] if isinstance(nats, str) else list(nats)
@@ -61,6 +63,7 @@ class AgentProcess(Lifetime):
         self.events = list(events)
         self.sections = {**SHORT_TIMES, **(sections or {})}
         self.device_filter = device_filter
+        self.expiration = expiration
         self.token = token or secrets.token_hex(16)
         self._allotment: Allotment = allot(host)
         self._folder = Path(tempfile.mkdtemp(prefix="eventfed-agent-"))
@@ -84,7 +87,11 @@ class AgentProcess(Lifetime):
     def snippet(self) -> str:
         """The lines for the members' ``pjsip.conf``."""
         return pjsip_snippet(
-            agent_host=self.host, agent_port=self.sip_port, token=self.token, device_filter=self.device_filter
+            agent_host=self.host,
+            agent_port=self.sip_port,
+            token=self.token,
+            device_filter=self.device_filter,
+            expiration=self.expiration,
         )
 
     @property

@@ -35,6 +35,7 @@ class Pbx(Federated[AsteriskServer | SimulatedServer]):
         one_agent: one agent serves all of them.
         shared_spool: all servers keep their voicemail in one spool, as behind NFS.
         device_filter: which devices the servers publish.
+        expiration: seconds for which the servers' publications are granted, and after which they are renewed.
         ipv6: servers, agents and nats-server are on ::1, with ports of their own.
     """
 
@@ -51,6 +52,7 @@ class Pbx(Federated[AsteriskServer | SimulatedServer]):
         shared_spool: bool = False,
         ipv6: bool = False,
         device_filter: str = DEFAULT_DEVICE_FILTER,
+        expiration: int = 60,
     ) -> None:
         self.root = root
         self.names = list(names)
@@ -65,6 +67,7 @@ class Pbx(Federated[AsteriskServer | SimulatedServer]):
         self._shared_spool = shared_spool
         self._host = "::1" if ipv6 else None
         self._device_filter = device_filter
+        self._expiration = expiration
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -98,6 +101,7 @@ class Pbx(Federated[AsteriskServer | SimulatedServer]):
                 events=self._events,
                 sections=self._sections,
                 device_filter=self._device_filter,
+                expiration=self._expiration,
                 host=self._host,
             )
             stack.push_async_callback(agent.close)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ._errors import LabError
+from ._figures import process_figures
 
 __all__ = ["ChildProcess"]
 
@@ -61,19 +61,8 @@ class ChildProcess:
 
     @property
     def rss(self) -> int:
-        """Resident memory in bytes (``VmRSS`` of ``/proc/<pid>/status``).
-
-        Raises:
-            LabError: if it does not run, or this is not Linux.
-        """
-        try:
-            status = Path(f"/proc/{self.pid}/status").read_text()
-        except OSError as error:
-            raise LabError(f"no memory figure for process {self.pid}: {error}") from error
-        for line in status.splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise LabError(f"process {self.pid} has ended")
+        """Resident memory in bytes; LabError if it does not run."""
+        return process_figures(self.pid).resident_bytes
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the whole process group; nothing happens if it has ended."""

@@ -1,21 +1,13 @@
 """What an agent costs while nothing happens."""
 
 import asyncio
-import os
 import time
-from pathlib import Path
 
-from eventfed_lab import AsteriskRoot, MailboxCounts, Pbx
+from eventfed_lab import AsteriskRoot, MailboxCounts, Pbx, process_figures
 from fixture_types import Measure
 
 _MEBIBYTE = 1 << 20
 _OBSERVED = 20.0
-
-
-def processor_time(pid: int) -> float:
-    """User and system time of all threads of a process, in seconds (fields 14 and 15 of proc(5) stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def test_an_idle_agent_uses_less_than_80_mib_and_less_than_1_percent_of_a_core(
@@ -29,12 +21,14 @@ async def test_an_idle_agent_uses_less_than_80_mib_and_less_than_1_percent_of_a_
         await pbx["a"].wait_mailbox("1001@default", MailboxCounts(1, 0))
         await asyncio.sleep(3)
         pid = agent.process.pid
-        before, began = processor_time(pid), time.monotonic()
+        before, began = process_figures(pid), time.monotonic()
         await asyncio.sleep(_OBSERVED)
-        used = (processor_time(pid) - before) / (time.monotonic() - began)
-        resident = agent.process.rss / _MEBIBYTE
+        after = process_figures(pid)
+        used = (after.processor_seconds - before.processor_seconds) / (time.monotonic() - began)
+        resident = after.resident_bytes / _MEBIBYTE
         measure("idle agent: core", 100 * used, "%")
         measure("idle agent: resident memory", resident, "MiB")
         assert used < 0.01
         assert resident < 80
         assert await agent.metric("eventfed_member_state", state="synced") == 1
+        assert 1 <= await agent.metric("eventfed_tasks") < 100
