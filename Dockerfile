@@ -34,7 +34,7 @@ ENV PATH=/opt/eventfed/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 # What was left out above is used by nobody.
-RUN ["python3", "-c", "import eventfed_cli, eventfed_agent.process, eventfed_lab, eventfed_operator.process; from kubernetes import config; from kubernetes.aio import client, config; config.load_incluster_config, client.ApiClient, client.Configuration()"]
+RUN ["python3", "-c", "import eventfed_cli, eventfed_agent.process.run, eventfed_lab, eventfed_operator.process; from kubernetes import config; from kubernetes.aio import client, config; config.load_incluster_config, client.ApiClient, client.Configuration()"]
 USER 10001:10001
 WORKDIR /
 CMD ["eventfed", "--help"]

@@ -1,1 +1,1 @@
-"""."""
+"""The node agent: serves the members of one host."""

@@ -8,21 +8,21 @@ from types import TracebackType
 from typing import Self
 
 from eventfed import EID, Event, EventfedError, Federation
-from eventfed.roster import Roster
 from eventfed.spec import Spec
+from eventfed.wire.roster import Roster
 
-from .adapters import PjsipAdapter, Tokens, answers
+from .adapter import Tokens
 from .configuration import AgentConfiguration, AgentSection, ConfigurationError, MemberConfiguration, split_address
-from .journal import Journal
+from .event_log import Journal
 from .latencies import Latencies
-from .mailbox_answers import MailboxAnswers
-from .member import Member
-from .names import Filters
+from .members.member import Member
+from .members.member_status import Verdict
+from .members.names import Filters
 from .nats_access import credentials, federation_settings
-from .payloads import MalformedPayload, Payload, parse_payload
-from .reporting import report_for_ever
-from .rostering import Parting, part_with, roster_members, with_rules
-from .sip import (
+from .pjsip.adapter import PjsipAdapter, answers
+from .pjsip.deferred_answers import MailboxAnswers
+from .pjsip.payloads import MalformedPayload, Payload, parse_payload
+from .pjsip.sip import (
     Address,
     Bind,
     EventStateCompositor,
@@ -34,7 +34,8 @@ from .sip import (
     Transport,
     UserAgent,
 )
-from .standing import Verdict
+from .reporting import report_for_ever
+from .roster_changes import Parting, part_with, roster_members, with_rules
 
 __all__ = ["Agent", "AgentError"]
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from eventfed import EventfedError, Federation, View
-from eventfed.report import MAX_NAMES, AgentReport, ReportedMember
-from eventfed.roster import MAX_ROSTER
+from eventfed.wire.report import MAX_NAMES, AgentReport, ReportedMember
+from eventfed.wire.roster import MAX_ROSTER
 
 from .contention import contended_names
-from .journal import Journal
-from .member import Member
+from .event_log import Journal
+from .members.member import Member
 
 __all__ = ["ContendedNames", "report_for_ever", "reported"]
 

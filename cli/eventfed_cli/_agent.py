@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from eventfed_agent.configuration import load_configuration
-from eventfed_agent.process import run_agent
+from eventfed_agent.process.run import run_agent
 
 from ._logging import set_up_logging
 

@@ -20,10 +20,10 @@ from eventfed_agent.configuration import (
     load_configuration,
     split_address,
 )
-from eventfed_agent.names import Filters
+from eventfed_agent.members.names import Filters
 from eventfed_agent.nats_access import federation_settings
-from eventfed_agent.process import read_tokens
-from eventfed_agent.sip import Bind, SecretHeader, TransportFailed, UserAgent
+from eventfed_agent.pjsip.sip import Bind, SecretHeader, TransportFailed, UserAgent
+from eventfed_agent.process.run import read_tokens
 
 from ._bus import BusAccess, connect
 from ._doctor_files import ServerFiles, poll_finding, read_server_files

@@ -8,7 +8,7 @@ from typing import Any
 import nats.errors
 
 from eventfed import FederationSettings, Subjects, stream_configuration
-from eventfed._connection import Client, ConnectionLost, open_connection
+from eventfed.jetstream.connection import Client, ConnectionLost, open_connection
 from eventfed_agent.configuration import AgentConfiguration, ConfigurationError
 from eventfed_agent.nats_access import credentials, federation_settings
 

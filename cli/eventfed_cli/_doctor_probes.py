@@ -10,9 +10,18 @@ import sipmessage
 from eventfed import EID, DeviceState, Event
 from eventfed.asterisk_config import RESOURCE, identifier_order_line
 from eventfed_agent.configuration import MemberConfiguration
-from eventfed_agent.names import PROBE_PREFIX
-from eventfed_agent.payloads import DEVICE_STATE_PACKAGE, JSON_TYPE, build_payload
-from eventfed_agent.sip import Address, Request, Response, SecretHeader, SipError, Transport, UserAgent, build_options
+from eventfed_agent.members.names import PROBE_PREFIX
+from eventfed_agent.pjsip.payloads import DEVICE_STATE_PACKAGE, JSON_TYPE, build_payload
+from eventfed_agent.pjsip.sip import (
+    Address,
+    Request,
+    Response,
+    SecretHeader,
+    SipError,
+    Transport,
+    UserAgent,
+    build_options,
+)
 
 from ._findings import Finding, not_checked, ok, problem
 

@@ -23,7 +23,7 @@ from eventfed import (
     aggregate_device_state,
 )
 from eventfed import InformationElement as IE
-from eventfed_agent.news import latest_news
+from eventfed_agent.members.news import latest_news
 
 __all__ = [
     "TYPE_NAMES",

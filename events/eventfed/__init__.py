@@ -1,18 +1,22 @@
 """eventfed: Asterisk's events, their encodings, and the client of a federation of Asterisk servers on NATS."""
 
-from ._administration import Administration, StreamInfo
-from ._ast_event import asterisk_string_hash, decode_ast_event, encode_ast_event
-from ._bus import EventBus, Subscription
-from ._change_log import Cursor
-from ._changes import Change, MemberChanged, Reset, StateChanged, StateRemoved, Synced
-from ._claims import Claim, ClaimState
-from ._connection import ConnectionLost
-from ._counters import FederationCounters
-from ._devices import DeviceState, PresenceState, aggregate_device_state, neutral_device_state
-from ._eid import EID
-from ._elements import Element, ElementType, EventType, InformationElement, Value
-from ._envelope import ENVELOPE_VERSION, MAX_ENVELOPE, decode_envelope, encode_envelope
-from ._errors import (
+from .core.change_log import Cursor
+from .core.changes import Change, MemberChanged, Reset, StateChanged, StateRemoved, Synced
+from .core.claims import Claim, ClaimState
+from .core.counters import FederationCounters
+from .core.reports import Reports
+from .core.rosters import Rosters
+from .core.settings import Credentials, FederationSettings, MailboxDeparture, Storage
+from .core.view import State, View
+from .federation import Federation
+from .jetstream.administration import Administration, StreamInfo
+from .jetstream.connection import ConnectionLost
+from .jetstream.stream import StreamUnavailable, stream_configuration
+from .model.ast_event import asterisk_string_hash, decode_ast_event, encode_ast_event
+from .model.devices import DeviceState, PresenceState, aggregate_device_state, neutral_device_state
+from .model.eid import EID
+from .model.elements import Element, ElementType, EventType, InformationElement, Value
+from .model.errors import (
     EventfedError,
     MalformedEntityID,
     MalformedEnvelope,
@@ -21,15 +25,11 @@ from ._errors import (
     MalformedSubject,
     UnsupportedEnvelope,
 )
-from ._event import MAX_NAME, Event, Mailbox, StateKey
-from ._federation import Federation
-from ._leases import Lease, decode_lease, encode_lease
-from ._reports import Reports
-from ._rosters import Rosters
-from ._settings import Credentials, FederationSettings, MailboxDeparture, Storage
-from ._stream import StreamUnavailable, stream_configuration
-from ._subjects import Subject, Subjects, quote_key, unquote_key
-from ._view import State, View
+from .model.event import MAX_NAME, Event, Mailbox, StateKey
+from .model.event_bus import EventBus, Subscription
+from .wire.envelope import ENVELOPE_VERSION, MAX_ENVELOPE, decode_envelope, encode_envelope
+from .wire.leases import Lease, decode_lease, encode_lease
+from .wire.subjects import Subject, Subjects, quote_key, unquote_key
 
 __all__ = [
     "EID",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from ._errors import EventfedError
+from .model.errors import EventfedError
 
 __all__ = ["DEFAULT_DEVICE_FILTER", "RESOURCE", "SnippetError", "identifier_order_line", "pjsip_snippet"]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from ._elements import EventType
+from .model.elements import EventType
 
 __all__ = [
     "DEFAULT_EXPORT",

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from eventfed.resource_status import EventFederationStatus
-from eventfed.roster import Roster
+from eventfed.wire.roster import Roster
 
 from .conditions import Notice
-from .observed import ObjectKey
+from .crd.status import EventFederationStatus
+from .snapshot import ObjectKey
 
 __all__ = [
     "Action",

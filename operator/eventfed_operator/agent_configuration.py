@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventfed.resource import CredentialsSpec, EventFederationSpec, NatsSpec, SecretKey
-
+from .crd.resource import CredentialsSpec, EventFederationSpec, NatsSpec, SecretKey
 from .resources import InvalidResource, Resource, Settings
 from .tokens import Tokens
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER, pjsip_snippet
-from eventfed.resource import GROUP, Protocol
 from eventfed.spec import EventTypeName
 
 from .agent_configuration import CONFIGURATION_FOLDER, HTTP_PORT, NATS_FOLDER, SIP_PORT, AgentConfigurationFile
+from .crd.resource import GROUP, Protocol
 from .resources import Resource, Settings
 from .tokens import SNIPPET_KEY, Tokens
 

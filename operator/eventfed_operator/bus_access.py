@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from eventfed import Credentials, EventfedError
-from eventfed.resource import CredentialsSpec, SecretKey
 
+from .crd.resource import CredentialsSpec, SecretKey
 from .resources import Resource, Settings
 
 __all__ = ["AccessFiles", "BusAccess", "BusAccessError", "bus_access"]

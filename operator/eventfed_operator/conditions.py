@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
-from eventfed.resource_status import Condition, ConditionType
-
-from .observed import MemberReport, MemberState, ObjectKey, Observed, Pod
+from .crd.status import Condition, ConditionType
 from .resources import Resource, Settings
 from .rosters import Selection
+from .snapshot import MemberReport, MemberState, ObjectKey, Observed, Pod
 from .streams import stream_owner
 from .tokens import SNIPPET_KEY
 

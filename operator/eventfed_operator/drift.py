@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from eventfed.resource import GROUP
-
+from .crd.resource import GROUP
 from .resources import Resource
 
 __all__ = ["APPLIED", "is_foreign", "matches", "stamped"]

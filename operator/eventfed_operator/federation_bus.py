@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 from eventfed import Credentials, EventfedError, Federation, FederationSettings, Subjects
-from eventfed.report import AgentReport
-from eventfed.roster import Roster
+from eventfed.wire.report import AgentReport
+from eventfed.wire.roster import Roster
 
-from .observed import Bus, MemberReport, MemberState, Stream
+from .snapshot import Bus, MemberReport, MemberState, Stream
 from .streams import OWNER
 
 __all__ = ["FederationBus", "NatsBus", "NoBus", "member_reports", "open_nats_bus"]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from eventfed import EventfedError
-from eventfed.resource import GROUP, KIND, PLURAL, VERSION
+
+from .crd.resource import GROUP, KIND, PLURAL, VERSION
 
 __all__ = [
     "AddressTaken",

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .supervising import Supervisor
+from .manager import Supervisor
 
 __all__ = ["METRICS", "render_metrics"]
 

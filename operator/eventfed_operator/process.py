@@ -17,10 +17,10 @@ from .environment import OperatorConfiguration, read_environment
 from .federation_bus import open_nats_bus
 from .health import Health
 from .kubernetes_api import ApiError
+from .manager import Supervisor
 from .operator_endpoints import serve_endpoints
 from .operator_metrics import render_metrics
-from .receiving import watch
-from .supervising import Supervisor
+from .watch import watch
 
 __all__ = ["main", "run_operator"]
 

@@ -6,8 +6,7 @@ actions are carried out and observed, it has nothing more to say.
 
 from collections.abc import Iterator, Mapping
 
-from eventfed.resource import DeletionPolicy
-from eventfed.roster import Roster
+from eventfed.wire.roster import Roster
 
 from .actions import (
     Action,
@@ -32,10 +31,11 @@ from .builders import (
     build_service_account,
 )
 from .conditions import Circumstances, notices
+from .crd.resource import DeletionPolicy
 from .drift import is_foreign, matches, stamped
-from .observed import ObjectKey, Observed
 from .resources import FINALIZER, Resource, Settings
 from .rosters import changed_rosters, roster_rules, select_members, wanted_rosters
+from .snapshot import ObjectKey, Observed
 from .statuses import build_status, differs, recorded_address, service_address
 from .streams import stream_differs, stream_owner, wanted_stream
 from .tokens import next_tokens

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from eventfed import EventfedError, Subjects
-from eventfed.resource import GROUP, KIND, VERSION, EventFederationSpec, check_resource_name
-from eventfed.resource_status import EventFederationStatus
+
+from .crd.resource import GROUP, KIND, VERSION, EventFederationSpec, check_resource_name
+from .crd.status import EventFederationStatus
 
 __all__ = [
     "FIELD_MANAGER",

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from eventfed.resource import Protocol
-from eventfed.roster import MAX_ROSTER, MAX_RULES, Roster, RosterMember
+from eventfed.wire.roster import MAX_ROSTER, MAX_RULES, Roster, RosterMember
 
 from .agent_configuration import live_sections
-from .observed import Agent, Pod, Rival
+from .crd.resource import Protocol
 from .resources import Resource
+from .snapshot import Agent, Pod, Rival
 
 __all__ = ["Selection", "changed_rosters", "roster_rules", "select_members", "wanted_rosters"]
 

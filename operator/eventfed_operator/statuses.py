@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from eventfed.resource_status import (
+from .agent_configuration import SIP_PORT
+from .conditions import Circumstances, Verdict, conditions_from, judge, snippet_lines
+from .crd.status import (
     MAX_NOTED_MEMBERS,
     AgentsStatus,
     ConditionType,
@@ -12,10 +14,7 @@ from eventfed.resource_status import (
     NotedMember,
     StreamStatus,
 )
-
-from .agent_configuration import SIP_PORT
-from .conditions import Circumstances, Verdict, conditions_from, judge, snippet_lines
-from .observed import MemberState, ObjectKey, Pod
+from .snapshot import MemberState, ObjectKey, Pod
 
 __all__ = ["build_status", "differs", "invalid_status", "recorded_address", "service_address"]
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventfed import FederationSettings, Storage, stream_configuration
-from eventfed.resource import GROUP, StreamStorage
 
+from .crd.resource import GROUP, StreamStorage
 from .drift import matches
 from .resources import Resource
 

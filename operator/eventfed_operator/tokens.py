@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventfed.resource import GROUP
-
+from .crd.resource import GROUP
 from .resources import ROTATION
 
 __all__ = ["DIGEST", "SNIPPET_KEY", "Tokens", "next_tokens"]

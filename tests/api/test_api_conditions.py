@@ -9,7 +9,7 @@ import pytest
 
 from cluster_api import Api, eventually, federation, pod
 from eventfed import EID, Credentials, Federation, FederationSettings
-from eventfed.report import AgentReport, ReportedMember
+from eventfed.wire.report import AgentReport, ReportedMember
 from eventfed_lab import NatsServer
 from federations import PASSWORD, agent_pod, condition, connect, on, owned, rounds, run_pod, says, secret
 from fixture_types import Measure

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cluster_api import Api, Refused, federation
-from eventfed.resource import EventFederationSpec
 from eventfed_lab import ControlPlane
+from eventfed_operator.crd.resource import EventFederationSpec
 
 NAME = "eventfederations.eventfed.io"
 

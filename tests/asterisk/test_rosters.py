@@ -10,8 +10,8 @@ import pytest
 
 from eventfed import EID, DeviceState, Federation, FederationSettings
 from eventfed.asterisk_config import pjsip_snippet
-from eventfed.report import ReportedMember, token_mark
-from eventfed.roster import Roster, RosterMember
+from eventfed.wire.report import ReportedMember, token_mark
+from eventfed.wire.roster import Roster, RosterMember
 from eventfed_lab import AgentProcess, AsteriskConfiguration, AsteriskServer, NatsServer
 from fixture_types import AsteriskFactory, Measure
 

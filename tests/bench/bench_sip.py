@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from eventfed_agent.sip import (
+from eventfed_agent.pjsip.sip import (
     Address,
     Bind,
     EventStateCompositor,

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from eventfed import EID, DeviceState, Federation, FederationSettings, Subjects, stream_configuration
-from eventfed.report import AgentReport, ReportedMember, token_mark
-from eventfed.roster import Roster, RosterMember
+from eventfed.wire.report import AgentReport, ReportedMember, token_mark
+from eventfed.wire.roster import Roster, RosterMember
 from eventfed_lab import AgentProcess, NatsServer, Server, SimulatedServer
 from fixture_types import Until
 

@@ -17,8 +17,8 @@ from eventfed import (
     Subjects,
     stream_configuration,
 )
-from eventfed.report import AgentReport, ReportedMember
-from eventfed.roster import Roster, RosterMember
+from eventfed.wire.report import AgentReport, ReportedMember
+from eventfed.wire.roster import Roster, RosterMember
 from eventfed_lab import NatsServer
 from fixture_types import Clients, Until
 

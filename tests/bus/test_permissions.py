@@ -21,8 +21,8 @@ from eventfed import (
     Subjects,
     stream_configuration,
 )
-from eventfed.report import AgentReport
-from eventfed.roster import Roster, RosterMember, encode_roster
+from eventfed.wire.report import AgentReport
+from eventfed.wire.roster import Roster, RosterMember, encode_roster
 from eventfed_lab import NatsServer
 from fixture_types import Until
 

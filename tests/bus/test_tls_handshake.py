@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from eventfed import Credentials, Federation
-from eventfed._connection import Client
+from eventfed.jetstream.connection import Client
 
 INFO = (
     b'INFO {"server_id":"x","server_name":"x","version":"2.12.0","proto":1,"headers":true,'

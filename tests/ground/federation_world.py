@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eventfed import EID, DeviceState, Event, FederationCounters, FederationSettings, Rosters, StateKey, Subjects, View
-from eventfed._burials import DeputyPublication
-from eventfed._claims import Claim, ClaimState
-from eventfed._departures import Departures, Lapse
-from eventfed._intake import Intake
-from eventfed._markers import EXPECTED, MARKER, TTL
-from eventfed._outbox import Message, Outbox
-from eventfed._ownership import Ownership
+from eventfed.core.claims import Claim, ClaimState
+from eventfed.core.departures import Departures, Lapse
+from eventfed.core.intake import Intake
+from eventfed.core.outbox import Message, Outbox
+from eventfed.core.ownership import Ownership
+from eventfed.core.tombstones import DeputyPublication
+from eventfed.jetstream.markers import EXPECTED, MARKER, TTL
 
 __all__ = ["EIDS", "SETTINGS", "Node", "World", "device"]
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from eventfed_agent.sip import (
+from eventfed_agent.pjsip.sip import (
     Address,
     Bind,
     ClientTimers,

@@ -15,8 +15,8 @@ import pytest_asyncio
 from agent_pods import agent_identities, agent_metric, agent_on
 from crossings import Crossings, Still, crosses
 from eventfed import EID, DeviceState
-from eventfed.resource import GROUP
 from eventfed_lab import ClusterPbx, LabError
+from eventfed_operator.crd.resource import GROUP
 from fixture_types import Measure
 from intruder_pods import Intruder
 from strangers import state

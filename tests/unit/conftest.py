@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eventfed.resource_status import Condition, ConditionType, EventFederationStatus
 from eventfed_operator.actions import (
     Action,
     AddFinalizer,
@@ -27,9 +26,10 @@ from eventfed_operator.actions import (
     WriteStatus,
 )
 from eventfed_operator.conditions import Notice
-from eventfed_operator.observed import Agent, Bus, MemberReport, MemberState, ObjectKey, Observed, Pod, Rival, Stream
+from eventfed_operator.crd.status import Condition, ConditionType, EventFederationStatus
 from eventfed_operator.reconcile import reconcile
 from eventfed_operator.resources import FINALIZER, ChartNats, Resource, Settings, read_resource
+from eventfed_operator.snapshot import Agent, Bus, MemberReport, MemberState, ObjectKey, Observed, Pod, Rival, Stream
 from sip_peer import Peer
 
 for _name, _examples in (("quick", 200), ("default", 2_000), ("full", 100_000)):

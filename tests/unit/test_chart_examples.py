@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from eventfed import EID
-from eventfed.resource import EventFederationSpec
 from eventfed_operator.builders import build_asterisk_secret
+from eventfed_operator.crd.resource import EventFederationSpec
 from eventfed_operator.resources import read_resource
 from eventfed_operator.tokens import Tokens
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from eventfed_agent.metrics import METRICS as AGENT_METRICS
+from eventfed_agent.process.metrics import METRICS as AGENT_METRICS
 from eventfed_operator.environment import read_environment
 from eventfed_operator.operator_metrics import METRICS as OPERATOR_METRICS
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from eventfed import EID, DeviceState, Event, FederationSettings, Lease, MailboxDeparture, View
-from eventfed._departures import Bury, Departures, Lapse, PutBack, rank
+from eventfed.core.departures import Bury, Departures, Lapse, PutBack, rank
 
 A, B = EID.derive("a"), EID.derive("b")
 LAMP = Event.device("PJSIP/1", DeviceState.INUSE, A).stamped(epoch=1, sequence=1)

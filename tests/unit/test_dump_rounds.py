@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from eventfed import EID, DeviceState, EventType
-from eventfed_agent.adapters import AdapterOutcome, Delivery
-from eventfed_agent.dump_rounds import DumpRounds
-from eventfed_agent.dumps import DumpResult, Dumps
+from eventfed_agent.adapter import AdapterOutcome, Delivery
+from eventfed_agent.members.dump_rounds import DumpRounds
+from eventfed_agent.members.dumps import DumpResult, Dumps
 
 ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, 200)
 KNOWN = {"Custom:first", "Custom:second"}

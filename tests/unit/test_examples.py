@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from eventfed.spec import EventTypeName, VoicemailStorage
 from eventfed_agent.configuration import AgentConfiguration, load_configuration, parse_configuration
-from eventfed_agent.metrics import METRICS
+from eventfed_agent.process.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]

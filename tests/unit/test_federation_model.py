@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventfed import StateKey
-from eventfed._claims import ClaimState
-from eventfed._departures import Departures
+from eventfed.core.claims import ClaimState
+from eventfed.core.departures import Departures
 from federation_world import EIDS, SETTINGS, Node, World, device
 from narrowing import present
 

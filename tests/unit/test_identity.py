@@ -10,14 +10,14 @@ import structlog.testing
 
 from eventfed import EID, ClaimState, Event, Federation, Lease, StateKey
 from eventfed.spec import Injection, VoicemailStorage
-from eventfed_agent import identity as module
 from eventfed_agent.configuration import MemberConfiguration
-from eventfed_agent.dumps import DumpResult
-from eventfed_agent.identity import Identity
-from eventfed_agent.injection import Injector
-from eventfed_agent.journal import Journal
-from eventfed_agent.mailboxes import MailboxSlots
-from eventfed_agent.standing import Registry
+from eventfed_agent.event_log import Journal
+from eventfed_agent.members import identity as module
+from eventfed_agent.members.dumps import DumpResult
+from eventfed_agent.members.identity import Identity
+from eventfed_agent.members.injection import Injector
+from eventfed_agent.members.mailboxes import MailboxSlots
+from eventfed_agent.members.member_status import Registry
 
 MINE = EID.parse("02:00:00:00:00:0a")
 CONFIGURATION = MemberConfiguration(name="a", host="10.0.0.1")

@@ -9,9 +9,9 @@ import nats.errors
 import pytest
 
 from eventfed import FederationCounters, FederationSettings
-from eventfed import _link as module
-from eventfed._connection import Client
-from eventfed._link import Link
+from eventfed.jetstream import link as module
+from eventfed.jetstream.connection import Client
+from eventfed.jetstream.link import Link
 
 
 @pytest.mark.parametrize("error", [nats.errors.ConnectionClosedError(), ConnectionResetError("reset by peer")])

@@ -6,10 +6,10 @@ from typing import cast
 import pytest
 
 from eventfed import EID, DeviceState, Event, StateKey
-from eventfed_agent.identity import Identity
-from eventfed_agent.mailbox_answers import MailboxAnswers
-from eventfed_agent.payloads import RefreshPayload, StatePayload
-from eventfed_agent.sip import Later, Response
+from eventfed_agent.members.identity import Identity
+from eventfed_agent.pjsip.deferred_answers import MailboxAnswers
+from eventfed_agent.pjsip.payloads import RefreshPayload, StatePayload
+from eventfed_agent.pjsip.sip import Later, Response
 from narrowing import instance
 
 EID_A = EID.derive("a")

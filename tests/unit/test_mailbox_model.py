@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from eventfed import EID, Event, Mailbox
 from eventfed.spec import Injection, VoicemailStorage
-from eventfed_agent.mailboxes import MailboxSlots
-from eventfed_agent.news import next_news
+from eventfed_agent.members.mailboxes import MailboxSlots
+from eventfed_agent.members.news import next_news
 
 A, B, C = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abc")
 BOX = "1001@default"

@@ -6,8 +6,8 @@ import pytest
 
 from eventfed import EID, Event, Mailbox
 from eventfed.spec import Injection, VoicemailStorage
-from eventfed_agent.mailboxes import MailboxSlots, beside_mailbox
-from eventfed_agent.news import latest_news, next_news
+from eventfed_agent.members.mailboxes import MailboxSlots, beside_mailbox
+from eventfed_agent.members.news import latest_news, next_news
 
 A, B, C = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abc")
 BOX = "1001@default"

@@ -8,13 +8,13 @@ import structlog
 
 from eventfed import EID, Federation
 from eventfed.spec import EventSpec
-from eventfed_agent.adapters import Adapter
+from eventfed_agent.adapter import Adapter
 from eventfed_agent.configuration import MemberConfiguration, TimingSection
-from eventfed_agent.journal import Journal
-from eventfed_agent.member import Member
-from eventfed_agent.names import Filters
-from eventfed_agent.sip import Publication, PublicationKind
-from eventfed_agent.standing import Registry, Verdict
+from eventfed_agent.event_log import Journal
+from eventfed_agent.members.member import Member
+from eventfed_agent.members.member_status import Registry, Verdict
+from eventfed_agent.members.names import Filters
+from eventfed_agent.pjsip.sip import Publication, PublicationKind
 
 DEVICE = "Custom:lamp"
 

@@ -6,7 +6,7 @@ import pytest
 
 from eventfed import EventType
 from eventfed.spec import EventSpec, Injection, VoicemailStorage
-from eventfed_agent.names import PROBE_PREFIX, Filters
+from eventfed_agent.members.names import PROBE_PREFIX, Filters
 
 MWI = EventType.MWI
 DEVICE = EventType.DEVICE_STATE_CHANGE

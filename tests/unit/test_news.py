@@ -1,7 +1,7 @@
 """What is news of a shared mailbox."""
 
 from eventfed import EID, Event
-from eventfed_agent.news import SharedNews, latest_news
+from eventfed_agent.members.news import SharedNews, latest_news
 
 A, B = EID.parse("02:00:00:00:00:0a"), EID.parse("02:00:00:00:00:0b")
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from eventfed import EID, Lease
-from eventfed._connection import explain
-from eventfed.resource_status import MAX_NOTED_MEMBERS, ConditionType, EventFederationStatus
-from eventfed_operator.observed import Agent, Bus, MemberState, ObjectKey, Rival, Stream
+from eventfed.jetstream.connection import explain
+from eventfed_operator.crd.status import MAX_NOTED_MEMBERS, ConditionType, EventFederationStatus
 from eventfed_operator.resources import Settings
+from eventfed_operator.snapshot import Agent, Bus, MemberState, ObjectKey, Rival, Stream
 from eventfed_operator.statuses import differs, invalid_status
 
 DAEMON_SET = ObjectKey("DaemonSet", "pbx-agent")

@@ -18,9 +18,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from eventfed.resource import EventFederationSpec, check_resource_name
 from eventfed.spec import Spec
-from eventfed_operator._crd import custom_resource_definition, structural_schema, written
+from eventfed_operator.crd.definition import custom_resource_definition, structural_schema, written
+from eventfed_operator.crd.resource import EventFederationSpec, check_resource_name
 
 CHART = Path(__file__).parents[2] / "charts" / "eventfed" / "files" / "eventfederations.yaml"
 SCHEMA: dict[str, Any] = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -318,7 +318,7 @@ def test_other_names_are_taken(name: str) -> None:
 
 
 def test_the_chart_holds_what_the_models_say() -> None:
-    assert CHART.read_text() == written(), "write it anew with python -m eventfed_operator._crd"
+    assert CHART.read_text() == written(), "write it anew with python -m eventfed_operator.crd.definition"
     assert yaml.safe_load(CHART.read_text()) == custom_resource_definition()
 
 

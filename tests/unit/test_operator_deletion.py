@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from eventfed import EID, Lease
-from eventfed.roster import Roster
+from eventfed.wire.roster import Roster
 from eventfed_operator.actions import Apply, DeleteStream, LookAgain, PublishRoster, RemoveFinalizer
-from eventfed_operator.observed import Bus, Stream
 from eventfed_operator.reconcile import reconcile
 from eventfed_operator.rosters import roster_rules
+from eventfed_operator.snapshot import Bus, Stream
 
 LEASE = Lease(EID.parse("02:00:00:00:00:0a"), uid="uid-0", name="asterisk-0", agent="a", instance="i", epoch=1)
 

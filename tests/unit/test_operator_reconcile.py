@@ -19,7 +19,7 @@ from eventfed_operator.actions import (
     WriteStatus,
 )
 from eventfed_operator.drift import matches
-from eventfed_operator.observed import Agent, Bus, MemberState, ObjectKey, Stream
+from eventfed_operator.snapshot import Agent, Bus, MemberState, ObjectKey, Stream
 from narrowing import present
 
 SERVICE = ObjectKey("Service", "pbx-agent")

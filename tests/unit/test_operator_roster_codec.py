@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventfed import MalformedEnvelope, UnsupportedEnvelope
-from eventfed.roster import MAX_ROSTER, MAX_RULES, Roster, RosterMember, decode_roster, encode_roster
+from eventfed.wire.roster import MAX_ROSTER, MAX_RULES, Roster, RosterMember, decode_roster, encode_roster
 
 MEMBER = RosterMember("asterisk-0", "7c0a", "10.244.1.7", 5060, "udp", leaving=False)
 WIRE: list[Any] = ["asterisk-0", "7c0a", "10.244.1.7", 5060, "udp", False]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventfed.resource import MembersSpec
-from eventfed.roster import MAX_RULES, Roster, RosterMember
+from eventfed.wire.roster import MAX_RULES, Roster, RosterMember
 from eventfed_operator.actions import PublishRoster
-from eventfed_operator.observed import Agent, Pod, Rival, read_agent, read_pod, read_rival
+from eventfed_operator.crd.resource import MembersSpec
 from eventfed_operator.rosters import changed_rosters, roster_rules, select_members, wanted_rosters
+from eventfed_operator.snapshot import Agent, Pod, Rival, read_agent, read_pod, read_rival
 
 
 def rival(world: Any, name: str, *, older_by: float, **labels: str) -> Rival:

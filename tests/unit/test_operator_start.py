@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from eventfed_operator.observed import Agent, Bus
+from eventfed_operator.snapshot import Agent, Bus
 
 
 def verdict(world: Any, kind: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventfed._outbox import Message, Outbox, Refusal
+from eventfed.core.outbox import Message, Outbox, Refusal
 from narrowing import present
 
 

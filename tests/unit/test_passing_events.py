@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 from eventfed import EID, DeviceState, Event, EventType, View
 from eventfed.spec import EventSpec, EventTypeName, Injection, VoicemailStorage
-from eventfed_agent.adapters import AdapterOutcome, Delivery
-from eventfed_agent.injection import Injector
-from eventfed_agent.mailboxes import MailboxSlots
-from eventfed_agent.names import Filters
+from eventfed_agent.adapter import AdapterOutcome, Delivery
+from eventfed_agent.members.injection import Injector
+from eventfed_agent.members.mailboxes import MailboxSlots
+from eventfed_agent.members.names import Filters
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 

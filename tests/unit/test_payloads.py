@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventfed import EID, DeviceState, Event, EventType, Mailbox
-from eventfed_agent.payloads import (
+from eventfed_agent.pjsip.payloads import (
     DEVICE_STATE_PACKAGE,
     MWI_PACKAGE,
     MalformedPayload,

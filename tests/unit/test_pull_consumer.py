@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventfed._pull import ConsumerLost, PullConsumer, consumer_configuration
+from eventfed.jetstream.pull import ConsumerLost, PullConsumer, consumer_configuration
 from narrowing import present
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventfed import MAX_ENVELOPE, MalformedEnvelope, Reports, Rosters, UnsupportedEnvelope
-from eventfed.report import AgentReport, ReportedMember, decode_report, encode_report, token_mark
-from eventfed.roster import MAX_ROSTER, Roster, RosterMember
+from eventfed.wire.report import AgentReport, ReportedMember, decode_report, encode_report, token_mark
+from eventfed.wire.roster import MAX_ROSTER, Roster, RosterMember
 
 MEMBER = ReportedMember("0a6f", "lost", "no answer", "02:00:00:00:00:0a", 2, token_mark("secret"))
 REPORT = AgentReport("pbx-agent-x", "83339534803f07ba", "node-1", "0.1.0", (MEMBER,), ("Custom:night",))

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from eventfed.roster import Roster, RosterMember
+from eventfed.wire.roster import Roster, RosterMember
 from eventfed_agent.configuration import NODE_VARIABLE, ConfigurationError, MemberConfiguration, parse_configuration
-from eventfed_agent.rostering import Parting, part_with, roster_members, with_rules
+from eventfed_agent.roster_changes import Parting, part_with, roster_members, with_rules
 
 LEAST = """
 events = [{ type = "device_state" }]

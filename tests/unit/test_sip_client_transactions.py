@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from eventfed_agent.sip import ClientTimers, ClientTransactions, Response, parse_message
+from eventfed_agent.pjsip.sip import ClientTimers, ClientTransactions, Response, parse_message
 
 
 def response(status: int = 200, branch: str = "z9hG4bK1", method: str = "PUBLISH") -> Response:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventfed_agent.sip import (
+from eventfed_agent.pjsip.sip import (
     CompositorSettings,
     EventStateCompositor,
     Publication,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventfed import EventfedError
-from eventfed_agent.sip import (
+from eventfed_agent.pjsip.sip import (
     MAX_HEAD_BYTES,
     MAX_HEADERS,
     MAX_MESSAGE_BYTES,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from eventfed_agent.sip import (
+from eventfed_agent.pjsip.sip import (
     Address,
     OutboundPublication,
     Outcome,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from eventfed_agent.sip import Address, Arrival, Request, ServerTransactions, Transport, parse_message
+from eventfed_agent.pjsip.sip import Address, Arrival, Request, ServerTransactions, Transport, parse_message
 
 SOURCE = Address("10.0.0.7", 5060)
 TEMPLATE = (

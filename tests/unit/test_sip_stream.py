@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventfed_agent.sip import MAX_HEAD_BYTES, SipSyntaxError, StreamFramer
+from eventfed_agent.pjsip.sip import MAX_HEAD_BYTES, SipSyntaxError, StreamFramer
 
 
 def message(body: bytes, name: bytes = b"Content-Length") -> bytes:

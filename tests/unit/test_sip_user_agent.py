@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventfed_agent.sip import (
+from eventfed_agent.pjsip.sip import (
     Address,
     Bind,
     ClientTimers,

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from eventfed_agent.sip import (
+from eventfed_agent.pjsip.sip import (
     Address,
     Bind,
     OutboundPublication,

@@ -23,8 +23,8 @@ from eventfed import (
     encode_lease,
     stream_configuration,
 )
-from eventfed.report import AgentReport, ReportedMember, decode_report, encode_report, token_mark
-from eventfed.roster import MAX_ROSTER, Roster, RosterMember, decode_roster, encode_roster
+from eventfed.wire.report import AgentReport, ReportedMember, decode_report, encode_report, token_mark
+from eventfed.wire.roster import MAX_ROSTER, Roster, RosterMember, decode_roster, encode_roster
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
 A = EID.parse("02:00:00:00:00:0a")

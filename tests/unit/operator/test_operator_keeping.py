@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from eventfed.resource import KIND
+from eventfed_operator.crd.resource import KIND
 from eventfed_operator.kubernetes_api import ApiError
-from eventfed_operator.observed import MemberState
 from eventfed_operator.reconcile import reconcile
 from eventfed_operator.resources import FINALIZER
+from eventfed_operator.snapshot import MemberState
 
 
 async def all_well(api: Any, bus: Any, until: Any) -> None:
@@ -211,7 +211,7 @@ async def test_credentials_from_a_secret_are_used_and_used_anew_when_they_change
 async def test_a_bug_in_one_federation_does_not_stop_the_others(
     api: Any, bus: Any, until: Any, supervised: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from eventfed_operator import keeper
+    from eventfed_operator import reconciler as keeper
 
     def broken(resource: Any, *more: Any) -> Any:
         if resource.name == "broken":

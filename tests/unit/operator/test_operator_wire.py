@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from eventfed.resource import KIND, PLURAL
 from eventfed_operator._kubernetes_client import KubernetesClient, open_kubernetes
+from eventfed_operator.crd.resource import KIND, PLURAL
 from eventfed_operator.kubernetes_api import AddressTaken, ApiError, WatchExpired
-from eventfed_operator.receiving import watch
 from eventfed_operator.resources import FIELD_MANAGER
+from eventfed_operator.watch import watch
 
 KINDS = {
     "pods": "Pod",

@@ -1,0 +1,154 @@
+"""Carries out dumps: the request, the probe behind it, and its echo."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from eventfed import EID, EventType
+
+from ..adapter import Adapter, AdapterOutcome, Delivery
+from .dumps import DumpResult, Dumps
+
+__all__ = ["DumpHost", "DumpRounds"]
+
+_PATIENCE = 3.0
+
+
+class DumpHost(Protocol):
+    """The member, as its dumps see it."""
+
+    @property
+    def eid(self) -> EID | None: ...
+
+    @property
+    def can_dump(self) -> bool:
+        """Whether it answers and is ours."""
+        ...
+
+    @property
+    def last_heard(self) -> float: ...
+
+    def wanted_types(self) -> list[EventType]:
+        """Which event types to ask for."""
+        ...
+
+    def known_devices(self) -> set[str]:
+        """Devices that are on the bus under its EID."""
+        ...
+
+    def dump_failed(self, outcome: AdapterOutcome) -> None: ...
+
+    def suspect_intrusion(self) -> None:
+        """It had lost the publication that carries our requests."""
+        ...
+
+    def dump_ended(self, result: DumpResult, *, heard_probe: bool) -> None: ...
+
+
+class DumpRounds:
+    """Asks one member for dumps whenever `Dumps` says so."""
+
+    def __init__(self, dumps: Dumps, adapter: Adapter, host: DumpHost) -> None:
+        self.dumps = dumps
+        self._adapter = adapter
+        self._host = host
+        self._wake = asyncio.Event()
+        self._echo = asyncio.Event()
+        self._learned = asyncio.Event()
+        self._refused = False
+
+    def need(self, reason: str) -> None:
+        """There is evidence that something was missed."""
+        self.dumps.need(reason, self._now())
+        self._wake.set()
+
+    def refused(self) -> None:
+        """Something that the member said was refused, since its EID is another's: it may have been of the dump."""
+        self._refused = self.dumps.window is not None
+
+    def claimed(self) -> None:
+        """The member is ours from now on. A dump of which something was refused, perhaps its end, is begun anew."""
+        self.need("claimed")
+        if self._refused:
+            self._echo.set()
+
+    def learned_eid(self) -> None:
+        """The member's EID is known now, with the first thing that it published to us.
+
+        It may have answered our request to another agent until then, whose node's Service leads to us from now on: of
+        a dump that is under way we have the rest alone, and nothing that it lacks is missing.
+        """
+        self._learned.set()
+        self.dumps.gap()
+
+    def wake(self) -> None:
+        """What `can_dump` says may have changed."""
+        self._wake.set()
+
+    def heard_probe(self, device: str) -> None:
+        """One of our probe devices came back."""
+        if self.dumps.window is not None and device == self.dumps.window.probe:
+            self._echo.set()
+
+    async def run(self) -> None:
+        """Carry out dumps until cancelled."""
+        while True:
+            self._wake.clear()
+            due = self.dumps.due
+            if due is None or not self._host.can_dump:
+                await self._wake.wait()
+            elif due > self._now():
+                await _wait(self._wake.wait, due - self._now())
+            else:
+                await self._round()
+
+    async def _round(self) -> None:
+        self._echo.clear()
+        self._refused = False
+        window = self.dumps.begin()
+        for kind in self._host.wanted_types():
+            if not self._accepted(await self._adapter.request_dump(kind)):
+                return
+        if self._host.eid is None:
+            # A server that never heard of us says who it is in the dump itself.
+            await _wait(self._learned.wait, _PATIENCE)
+        eid = self._host.eid
+        if eid is None:
+            self.dumps.failed(self._now())
+            return
+        if not self._accepted(await self._adapter.probe(window.probe, eid)):
+            return
+        self.dumps.asked()
+        while not self._echo.is_set():
+            heard = self._host.last_heard
+            await _wait(self._echo.wait, _PATIENCE)
+            if self._host.last_heard == heard and not self._echo.is_set():
+                self._host.dump_ended(self.dumps.fell_silent(self._now()), heard_probe=False)
+                return
+        if self._refused:
+            self.dumps.failed(self._now())
+            return
+        result = self.dumps.echoed(self._host.known_devices(), self._now())
+        self._host.dump_ended(result, heard_probe=True)
+
+    def _accepted(self, outcome: AdapterOutcome) -> bool:
+        if outcome.intrusion:
+            self._host.suspect_intrusion()
+        if outcome.delivery is Delivery.ACCEPTED:
+            return True
+        self._host.dump_failed(outcome)
+        self.dumps.failed(self._now())
+        return False
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+async def _wait(event: Callable[[], Awaitable[object]], within: float) -> None:
+    """Wait for an event, at most `within` seconds."""
+    try:
+        async with asyncio.timeout(within):
+            await event()
+    except TimeoutError:
+        pass

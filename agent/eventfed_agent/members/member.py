@@ -1,0 +1,400 @@
+"""One member of the federation, as the agent that serves it sees it."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from eventfed import EID, Event, EventType, Federation
+from eventfed.spec import VoicemailStorage
+
+from ..adapter import Adapter, AdapterOutcome, Delivery
+from ..configuration import MemberConfiguration, TimingSection
+from ..event_log import Journal
+from ..pjsip.intrusions import INTRUSION, IntrusionWatch
+from ..pjsip.payloads import Payload, RefreshPayload, StatePayload
+from ..pjsip.sip import Publication, PublicationKind
+from .dump_rounds import DumpRounds
+from .dumps import DumpResult, Dumps
+from .identity import Identity
+from .injection import Injector
+from .liveness import Liveness
+from .mailboxes import MailboxSlots
+from .member_status import ADVICE, OVERWRITES, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict, explain
+from .names import PROBE_PREFIX, Filters
+from .news import SharedNews
+
+__all__ = ["Member"]
+
+_SETTLE = 0.1
+_LAST_QUESTION = 2.0
+
+
+class Member:
+    """Serves one Asterisk server: its own states onto the bus, the others' states into it.
+
+    `run` is its life; `received` takes what it publishes; `leave` withdraws everything from it.
+    """
+
+    def __init__(
+        self,
+        configuration: MemberConfiguration,
+        adapter: Adapter,
+        federation: Federation,
+        registry: Registry,
+        *,
+        filters: Filters,
+        timing: TimingSection,
+        federation_eid: EID,
+        journal: Journal,
+        on_delivered: Callable[[Event], None],
+    ) -> None:
+        self.configuration = configuration
+        self.counters = MemberCounters()
+        self.identity: Identity | None = None
+        self.intrusions = IntrusionWatch(self._intruded)
+        self.dumps = Dumps(sweep=timing.sweep * random.uniform(0.9, 1.1))
+        self.adapter = adapter
+        self._federation = federation
+        self._registry = registry
+        self._filters = filters
+        self._federation_eid = federation_eid
+        self._journal = journal
+        self._on_delivered = on_delivered
+        self._rounds = DumpRounds(self.dumps, adapter, self)
+        self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
+        self._news = SharedNews()
+        self._trouble: str | None = None
+        self.refused: tuple[EID, str] | None = None  # under which EID, and whose it is
+        self._caught_up = False
+        self._restart: asyncio.TimerHandle | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._identity_task: asyncio.Task[None] | None = None
+
+    # --- what others see --------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.configuration.name
+
+    @property
+    def eid(self) -> EID | None:
+        return self.identity.eid if self.identity else None
+
+    @property
+    def alive(self) -> bool:
+        return self._liveness.alive
+
+    @property
+    def last_heard(self) -> float:
+        return self._liveness.last_heard
+
+    @property
+    def injector(self) -> Injector | None:
+        return self.identity.injector if self.identity else None
+
+    @property
+    def contended(self) -> list[str]:
+        """Mailboxes that the server overwrites after each injection (pollmailboxes=yes)."""
+        return self.identity.slots.contended if self.identity else []
+
+    @property
+    def duplicate_of(self) -> str | None:
+        """Which other server has the same EID and answers."""
+        return self.refused[1] if self.refused else self.identity.duplicate_of if self.identity else None
+
+    @property
+    def state(self) -> MemberState:
+        identity = self.identity
+        if self.duplicate_of is not None:
+            return MemberState.DUPLICATE
+        if not self.alive:
+            return MemberState.LOST if identity else MemberState.CONNECTING
+        if self._trouble is not None:
+            return MemberState.NOT_CONFIGURED
+        if identity is None:
+            return MemberState.CONNECTING
+        if identity.moved:
+            return MemberState.MOVED
+        self._caught_up = self._caught_up or (
+            bool(self.dumps.completed) and identity.held and identity.injector.idle and self._restart is None
+        )
+        return MemberState.SYNCED if self._caught_up else MemberState.SYNCING
+
+    @property
+    def reason(self) -> str:
+        """Why it is not synced, and what to do; empty when it is."""
+        address = self.configuration.address
+        return explain(self.state, trouble=self._trouble, duplicate_of=self.duplicate_of, address=address)
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the member until cancelled; then give its lease back."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._liveness.run())
+                tasks.create_task(self._rounds.run())
+                await asyncio.sleep(self._liveness.timing.not_configured_after)
+                if self.identity is None and self.alive and self._trouble is None:
+                    self._set_trouble(SAYS_NOTHING)
+        finally:
+            self._tasks = None
+            self.intrusions.close()
+            if self._restart is not None:
+                self._restart.cancel()
+            if self.identity is not None:
+                self.identity.disappear()
+
+    async def leave(self, within: float) -> bool:
+        """Take everything back that was injected, within `within` seconds; whether that was done."""
+        identity = self.identity
+        if identity is None or not self.alive or not await self.adapter.is_alive(min(within, _LAST_QUESTION)):
+            return False
+        return await identity.withdraw(within)
+
+    def retime(self, timing: TimingSection) -> None:
+        """Other times."""
+        self._liveness.timing = timing
+        self.dumps.sweep = timing.sweep * random.uniform(0.9, 1.1)
+        if self.identity is not None:
+            self.identity.slots.contended_pause = timing.contended_pause
+
+    def refilter(self, filters: Filters) -> None:
+        """Other filters: withdraw from bus and member what passes no longer, bring what passes now."""
+        self._filters = filters
+        identity = self.identity
+        if identity is None:
+            return
+        identity.retract(
+            [key for key in self._federation.view.of(identity.eid) if not filters.publishes(key.type, key.key)]
+        )
+        identity.injector.refilter(filters)
+        identity.repeat_mailboxes(filters)
+        self._rounds.need("filters")
+
+    def refresh(self, reason: str) -> None:
+        """Somebody asks for everything again."""
+        self._rounds.need(reason)
+
+    def pass_on(self, event: Event) -> None:
+        """Give it a device state of another server that Asterisk tells once and does not keep."""
+        if self.identity is not None:
+            self.identity.injector.pass_on(event)
+
+    def yield_identity(self) -> None:
+        """Another server has the EID now, and this one does not answer."""
+        identity, self.identity = self.identity, None
+        if identity is not None:
+            identity.disappear()
+        if self._identity_task is not None:
+            self._identity_task.cancel()
+
+    # --- what the server says ---------------------------------------------------------------------------------
+
+    def received(self, publication: Publication, payload: Payload | None) -> Verdict:
+        """Take in one accepted PUBLISH and say how to answer it."""
+        if publication.kind is PublicationKind.REMOVE:
+            self._liveness.said_goodbye()
+            return Verdict.ACCEPT
+        if payload is not None and not self._is_own(payload.eid):
+            if self.duplicate_of is not None:
+                self._rounds.refused()
+            return Verdict.REFUSE
+        if self.identity is not None:
+            if not self.identity.hears():
+                return Verdict.SILENCE
+            if self.identity.outdated:
+                self._identify(self.identity.eid)
+            self.identity.spoke()
+        self._liveness.spoke()
+        if publication.cseq_gap:
+            self.counters.gaps += 1
+            self.dumps.gap()
+            self._rounds.need("gap")
+        if isinstance(payload, RefreshPayload):
+            if publication.kind is PublicationKind.INITIAL:
+                # Asterisk's first word after its start; what it says of its mailboxes from now on is news.
+                self.counters.restarts += 1
+                self._news.restarted()
+            self.adapter.expect_restart()
+            self._lost_touch("refresh")
+        elif publication.kind is PublicationKind.INITIAL:
+            self._lost_touch("initial")
+        if isinstance(payload, StatePayload):
+            self._heard(payload.event)
+        return Verdict.ACCEPT
+
+    def _is_own(self, eid: EID) -> bool:
+        """Whether the member may speak under this EID; a new one becomes its own."""
+        if self.identity is not None and self.identity.eid == eid:
+            return self.duplicate_of is None
+        configured = self.configuration.eid
+        if eid == self._federation_eid or (configured is not None and configured != str(eid)):
+            self.counters.foreign += 1
+            self._journal.warn("foreign_eid", self.name, eid=str(eid), expected=configured or "one of its own")
+            return False
+        holder = self._registry.holder(eid)
+        if holder is not None and holder is not self:
+            if holder.alive:
+                self.counters.refused += 1
+                self.refused = eid, f"{holder.name} ({holder.configuration.address})"
+                self._journal.warn("duplicate_eid", self.name, eid=str(eid), holder=holder.name)
+                return False
+            holder.yield_identity()
+        self._identify(eid)
+        return True
+
+    def _heard(self, event: Event) -> None:
+        self.counters.heard += 1
+        identity = self.identity
+        assert identity is not None  # a state names its EID, so _is_own has seen to it
+        if event.type is EventType.MWI:
+            self.dumps.hear_mailbox(event.key, event.counts)
+            if self._filters.storage is VoicemailStorage.SHARED:
+                event = self._numbered(identity, event)
+            if not identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time()):
+                return
+            if identity.slots.is_contended(event.key):
+                self._journal.warn("mailbox_contended", self.name, mailbox=event.key, advice=OVERWRITES)
+            identity.injector.touch(event.key)
+        elif event.key.startswith(PROBE_PREFIX):
+            self._rounds.heard_probe(event.key)
+            return
+        else:
+            self.dumps.hear(event.key, event.device_state)
+        if not self._filters.publishes(event.type, event.key):
+            self.counters.filtered += 1
+        elif event.cachable:
+            self.counters.published += 1
+            identity.publish(event)
+        elif self._filters.asks_for(event.type, event.key):
+            self.counters.published += 1
+            self._federation.publish_event(event)
+        else:
+            self.counters.not_cachable += 1
+
+    def _numbered(self, identity: Identity, event: Event) -> Event:
+        # While a dump is under way its answer may have been made before the injection arrived.
+        overwritten = identity.slots.overwritten(event.key) and self.dumps.window is None
+        before, others = identity.last_word(event.state_key), self._federation.view.mailbox(event.key)
+        return self._news.number(event, before, others, overwritten=overwritten)
+
+    # --- evidence ---------------------------------------------------------------------------------------------
+
+    def _lost_touch(self, reason: str) -> None:
+        """It restarted, reloaded or lost us: ask it for everything, and give it everything."""
+        self.intrusions.explained()
+        self.dumps.gap()  # the first part of the dump that is under way may have gone to another agent
+        self._rounds.need(reason)
+        if self._restart is None:
+            # An Asterisk that starts sends an initial PUBLISH for each event package within a moment.
+            self._restart = asyncio.get_running_loop().call_later(_SETTLE, self._give_everything)
+
+    def _give_everything(self) -> None:
+        self._restart = None
+        self._caught_up = False
+        if self.identity is not None:
+            self.identity.injector.restart()
+
+    def _appeared(self) -> None:
+        self._journal.info("member_answers", self.name, address=self.configuration.address)
+        self._rounds.need("connected")
+        if self.identity is not None:
+            self.identity.appear()
+
+    def _disappeared(self, why: str) -> None:
+        self._caught_up = False
+        self._journal.info("member_lost", self.name, why=why)
+        if self.identity is not None:
+            self.identity.hurry()
+            self.identity.disappear()
+
+    def _identify(self, eid: EID) -> None:
+        assert self._tasks is not None
+        self.yield_identity()
+        self.refused = None
+        filters, pause = self._filters, self._liveness.timing.contended_pause
+        slots = MailboxSlots(eid, filters.storage, filters.injection, contended_pause=pause)
+        injector = Injector(
+            eid=eid,
+            federation_eid=self._federation_eid,
+            view=self._federation.view,
+            filters=self._filters,
+            slots=slots,
+            adapter=self.adapter,
+            own_word=lambda key: self.identity.last_word(key) if self.identity is not None else None,
+            may_inject=lambda: self.identity is not None and self.identity.held,
+            on_trouble=self.dump_failed,
+            on_intrusion=self.intrusions.suspect,
+            on_delivered=self._on_delivered,
+        )
+        self.identity = Identity(
+            eid,
+            self.configuration,
+            self._federation,
+            slots,
+            injector,
+            registry=self._registry,
+            journal=self._journal,
+            on_held=self._held,
+            on_free=self._freed,
+        )
+        self._identity_task = self._tasks.create_task(self.identity.run())
+        self._journal.info("member_identified", self.name, eid=str(eid))
+        if self.alive:
+            self.identity.appear()
+        self._rounds.learned_eid()
+        self._rounds.need("identified")
+
+    def _held(self) -> None:
+        self._caught_up = False
+        if self.identity is not None:
+            self.identity.repeat_mailboxes(self._filters)
+        self._rounds.claimed()
+
+    def _freed(self) -> None:
+        self._caught_up = False
+        # If it is us whom the member publishes to, the dump will come here.
+        self._rounds.need("freed")
+
+    def dump_failed(self, outcome: AdapterOutcome) -> None:
+        label = str(outcome.status) if outcome.status else outcome.delivery.value
+        self.counters.failures[label] = self.counters.failures.get(label, 0) + 1
+        if outcome.delivery is Delivery.REFUSED:
+            self._rounds.need("refused")
+            if outcome.status in ADVICE:
+                self._set_trouble(ADVICE[outcome.status])
+
+    def _intruded(self) -> None:
+        self._journal.warn("possible_intrusion", self.name, **INTRUSION)
+        # What was forged under another server's EID ends when that server's state is given again.
+        self._give_everything()
+
+    def _set_trouble(self, trouble: str) -> None:
+        if self._trouble != trouble:
+            self._trouble = trouble
+            self._journal.warn("not_configured", self.name, why=trouble)
+
+    # --- dumps ------------------------------------------------------------------------------------------------
+
+    @property
+    def can_dump(self) -> bool:
+        return self.alive and not (self.identity is not None and self.identity.moved)
+
+    def wanted_types(self) -> list[EventType]:
+        return self._filters.types()
+
+    def known_devices(self) -> set[str]:
+        return self.identity.open_devices() if self.identity is not None else set()
+
+    def suspect_intrusion(self) -> None:
+        self.intrusions.suspect()
+
+    def dump_ended(self, result: DumpResult, *, heard_probe: bool) -> None:
+        self._trouble = None
+        self._journal.settled("not_configured", self.name)
+        if not heard_probe:
+            self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
+        if self.identity is not None:
+            self.identity.dump_ended(result)

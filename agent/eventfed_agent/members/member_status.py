@@ -1,0 +1,116 @@
+"""Where a member stands, in words that people and metrics share."""
+
+import enum
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from eventfed import EID
+
+from ..configuration import MemberConfiguration
+
+__all__ = [
+    "ADVICE",
+    "OVERWRITES",
+    "SAYS_NOTHING",
+    "Holder",
+    "MemberCounters",
+    "MemberState",
+    "Registry",
+    "Verdict",
+    "explain",
+]
+
+ADVICE = {
+    401: "it does not know our header secret: its pjsip.conf needs the identify section of `eventfed asterisk-config`, "
+    "with the same token",
+    403: "another endpoint is identified before ours: put header first in endpoint_identifier_order of [global]",
+    404: "it has no inbound-publication and asterisk-publication named eventfed: see `eventfed asterisk-config`",
+    489: "its inbound-publication lacks an event package: see `eventfed asterisk-config`",
+}
+SAYS_NOTHING = "it publishes nothing: add the lines of `eventfed asterisk-config` to its pjsip.conf"
+OVERWRITES = "it overwrites what it is given with its own count: set pollmailboxes=no in its voicemail.conf"
+"""What to tell people, by the SIP status that the server answers with."""
+
+
+class MemberState(enum.Enum):
+    """Where a member stands."""
+
+    CONNECTING = "connecting"
+    SYNCING = "syncing"
+    SYNCED = "synced"
+    LOST = "lost"
+    NOT_CONFIGURED = "not_configured"
+    DUPLICATE = "duplicate"
+    MOVED = "moved"
+
+
+class Verdict(enum.Enum):
+    """What a PUBLISH is answered with."""
+
+    ACCEPT = 200
+    REFUSE = 403
+    SILENCE = 0
+
+
+class Holder(Protocol):
+    """The member that has an EID already."""
+
+    configuration: MemberConfiguration
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def alive(self) -> bool: ...
+
+    def yield_identity(self) -> None: ...
+
+
+class Registry(Protocol):
+    """The agent, as its members see it."""
+
+    def holder(self, eid: EID) -> "Holder | None":
+        """The member of this agent that has the EID."""
+        ...
+
+    def is_gone(self, uid: str) -> bool:
+        """Whether it is certain that the server of another lease is no more."""
+        ...
+
+    async def answers(self, address: str) -> bool:
+        """Whether something answers at the address of a lease."""
+        ...
+
+
+@dataclass(slots=True)
+class MemberCounters:
+    """What a member said and what became of it."""
+
+    heard: int = 0
+    published: int = 0
+    filtered: int = 0
+    not_cachable: int = 0
+    foreign: int = 0
+    refused: int = 0
+    gaps: int = 0
+    restarts: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+def explain(state: MemberState, *, trouble: str | None, duplicate_of: str | None, address: str) -> str:
+    """Why a member is in a state, and what to do; empty where all is well."""
+    match state:
+        case MemberState.NOT_CONFIGURED:
+            return trouble or ""
+        case MemberState.DUPLICATE:
+            return f"its EID belongs to {duplicate_of}: give each server its own entityid in asterisk.conf"
+        case MemberState.MOVED:
+            return "another agent serves it"
+        case MemberState.LOST:
+            return f"no answer from {address}"
+        case MemberState.CONNECTING:
+            return f"waiting for the first PUBLISH from {address}"
+        case MemberState.SYNCING:
+            return "exchanging states"
+        case MemberState.SYNCED:
+            return ""

@@ -1,0 +1,37 @@
+"""An agent that has to end, and is followed by another one, serves on until that one has its members."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from ..members.member import Member
+from ..members.names import PROBE_PREFIX
+
+__all__ = ["hand_over"]
+
+_NUDGE = 0.5
+_DEVICE = f"{PROBE_PREFIX}handover"
+
+
+async def hand_over(members: Callable[[], Iterable[Member]], within: float) -> None:
+    """Serve on until other agents have taken all members over, at most `within` seconds.
+
+    A member goes over with the first thing that it publishes to the other agent. One that has nothing to say is made
+    to say something: a device that nobody keeps.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + within
+    async with asyncio.TaskGroup() as group:
+        nudges: list[asyncio.Task[None]] = []
+        while loop.time() < end:
+            held = [member for member in members() if member.identity is not None and member.identity.held]
+            if not held:
+                break
+            nudges += [group.create_task(_nudge(member)) for member in held]
+            await asyncio.sleep(min(_NUDGE, end - loop.time()))
+        for nudge in nudges:
+            nudge.cancel()
+
+
+async def _nudge(member: Member) -> None:
+    if member.eid is not None:
+        await member.adapter.nudge(_DEVICE, member.eid)

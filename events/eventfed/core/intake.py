@@ -1,0 +1,167 @@
+"""From a message of the stream to the view. Bad ones are counted, logged once per source, and dropped. No I/O."""
+
+import contextlib
+import logging
+from collections.abc import Mapping
+
+from ..jetstream.markers import is_marker
+from ..model.eid import EID
+from ..model.errors import EventfedError, UnsupportedEnvelope
+from ..model.event import Event, StateKey
+from ..wire.envelope import decode_envelope
+from ..wire.leases import decode_lease
+from ..wire.report import AgentReport, decode_report
+from ..wire.roster import decode_roster
+from ..wire.subjects import (
+    EventSubject,
+    MemberSubject,
+    RefreshSubject,
+    ReportSubject,
+    RosterSubject,
+    StateSubject,
+    Subjects,
+)
+from .counters import FederationCounters
+from .ownership import Ownership
+from .rosters import Rosters
+from .view import View
+
+__all__ = ["Intake"]
+
+_log = logging.getLogger("eventfed.federation")
+_MAX_SOURCES = 1000
+
+
+class Mismatch(EventfedError):
+    """A message whose subject and body name different things."""
+
+
+class Intake:
+    """Reads messages into view and rosters, and tells the ownership what stands on its subjects."""
+
+    def __init__(
+        self, subjects: Subjects, view: View, rosters: Rosters, ownership: Ownership, counters: FederationCounters
+    ) -> None:
+        self._subjects = subjects
+        self._view = view
+        self._rosters = rosters
+        self._ownership = ownership
+        self._counters = counters
+        self._complained: set[tuple[str, type]] = set()
+
+    def stored(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
+        """A message of the stream."""
+        self._counters.received += 1
+        try:
+            key = self._subjects.state_key(subject)
+            if key is not None:
+                self._state(key, body, headers, sequence)
+            else:
+                self._other(subject, body, headers, sequence)
+        except EventfedError as error:
+            self._complain(subject, error)
+            self._unreadable(subject, error, sequence)
+
+    def _state(self, key: StateKey, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
+        if headers is not None and is_marker(body, headers):
+            self._view.put_marker(key, sequence)
+            self._ownership.state_read(key, None, sequence)
+            return
+        event = self._ownership.echo(key, body) or decode_envelope(body)
+        if event.key != key.key or event.eid != key.eid or event.type is not key.type:
+            raise Mismatch(f"the envelope is of {event.type.token} {event.key!r:.80} of {event.eid}")
+        self._view.put_state(key, event, sequence)
+        self._ownership.state_read(key, event, sequence)
+
+    def _other(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
+        marker = is_marker(body, headers)
+        match self._subjects.parse(subject):
+            case MemberSubject(_, eid):
+                if marker:
+                    self._view.put_lease_marker(eid, sequence)
+                else:
+                    lease = decode_lease(body)
+                    if lease.eid != eid:
+                        raise Mismatch(f"the lease is of {lease.eid}")
+                    self._view.put_lease(lease, sequence)
+                self._ownership.leases_changed(eid)
+            case RosterSubject(_, node):
+                if marker:
+                    self._rosters.put_marker(node, sequence)
+                else:
+                    roster = decode_roster(body)
+                    if roster.node != node:
+                        raise Mismatch(f"the roster is of {roster.node!r:.80}")
+                    self._rosters.put(roster, sequence)
+            case _:
+                raise Mismatch("the stream holds neither events nor requests")
+
+    def event(self, subject: str, body: bytes) -> Event | None:
+        """A message without a last value; None for a bad one."""
+        try:
+            match self._subjects.parse(subject):
+                case EventSubject(_, kind, eid):
+                    event = decode_envelope(body)
+                    if event.type is kind and event.eid == eid:
+                        return event
+            raise Mismatch("subject and envelope differ")
+        except EventfedError as error:
+            self._complain(subject, error)
+        return None
+
+    def refresh(self, subject: str) -> tuple[EID | None] | None:
+        """A request for a refresh: of whom (None: of all), or None for a bad one."""
+        try:
+            match self._subjects.parse(subject):
+                case RefreshSubject(_, eid):
+                    return (eid,)
+            raise Mismatch("this is no request for a refresh")
+        except EventfedError as error:
+            self._complain(subject, error)
+        return None
+
+    def report(self, subject: str, body: bytes) -> AgentReport | None:
+        """What an agent reports; None for a bad message."""
+        try:
+            match self._subjects.parse(subject):
+                case ReportSubject(_, agent):
+                    report = decode_report(body)
+                    if report.agent == agent:
+                        return report
+            raise Mismatch("subject and report name different agents")
+        except EventfedError as error:
+            self._complain(subject, error)
+        return None
+
+    def _unreadable(self, subject: str, error: EventfedError, sequence: int) -> None:
+        """The stream keeps one message a subject, so this one has taken the place of a value: its owner must know."""
+        with contextlib.suppress(EventfedError):
+            match self._subjects.parse(subject):
+                case StateSubject(_, key):
+                    self._view.put_unreadable(key, sequence)
+                    self._ownership.state_read(key, None, sequence)
+                case RosterSubject(_, node):
+                    self._rosters.put_unreadable(node, sequence)
+                case MemberSubject(_, eid):
+                    if isinstance(error, UnsupportedEnvelope):
+                        self._view.put_later_lease(eid, sequence)
+                    else:
+                        self._view.put_lease_marker(eid, sequence)
+                    self._ownership.leases_changed(eid)
+
+    def _complain(self, subject: str, error: EventfedError) -> None:
+        if isinstance(error, UnsupportedEnvelope):
+            self._counters.unsupported += 1
+        elif isinstance(error, Mismatch):
+            self._counters.mismatched += 1
+        else:
+            self._counters.malformed += 1
+        source = (_source(subject), type(error))
+        if source not in self._complained and len(self._complained) < _MAX_SOURCES:
+            self._complained.add(source)
+            _log.warning("dropped a message on %.200r: %s; more like it are only counted", subject, error)
+
+
+def _source(subject: str) -> str:
+    """The part of a subject that says whose message it is: all but the key of a state."""
+    return ".".join(subject.split(".")[:6])

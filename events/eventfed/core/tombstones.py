@@ -1,0 +1,56 @@
+"""What a deputy publishes for a server that has departed. No I/O."""
+
+from ..jetstream.markers import expected_header, marker_headers
+from ..wire.envelope import encode_envelope
+from ..wire.subjects import Subjects
+from .counters import FederationCounters
+from .departures import Bury, PutBack
+from .outbox import Message, Refusal
+from .settings import FederationSettings
+from .view import View
+
+__all__ = ["DeputyPublication"]
+
+
+class DeputyPublication:
+    """A tombstone, or a kept mailbox put back; always on condition of what it replaces, so that its owner wins."""
+
+    __slots__ = ("_counters", "_departure", "_settings", "_view", "subject")
+
+    urgent = False
+
+    def __init__(
+        self,
+        departure: Bury | PutBack,
+        subjects: Subjects,
+        view: View,
+        settings: FederationSettings,
+        counters: FederationCounters,
+    ) -> None:
+        self.subject = subjects.state(departure.key)
+        self._departure = departure
+        self._view = view
+        self._settings = settings
+        self._counters = counters
+
+    def build(self) -> Message | None:
+        departure, state = self._departure, self._view.states.get(self._departure.key)
+        if state is None or departure.key.eid in self._view.leases or not self._view.synced:
+            return None
+        if isinstance(departure, PutBack):
+            return None if state.on_stream else Message(encode_envelope(departure.event), expected_header(0))
+        if not state.on_stream or state.stream_sequence != departure.sequence:
+            return None
+        return Message(b"", marker_headers(self._settings.tombstone_ttl, departure.sequence))
+
+    def stored(self, sequence: int) -> None:
+        if isinstance(self._departure, PutBack):
+            self._counters.put_back += 1
+        else:
+            self._counters.tombstones += 1
+
+    def refused(self, refusal: Refusal) -> bool:
+        if refusal.last_sequence is None:
+            return True
+        self._counters.superseded += 1
+        return False

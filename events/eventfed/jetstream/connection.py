@@ -1,0 +1,168 @@
+"""One connection to NATS. Each is used once: when it is lost, the client is thrown away and another one made.
+
+nats-py would reconnect by itself, but it then sends what it had buffered (stale values), stops for good after an
+exception at the wrong place, and may believe in a connection whose read loop has ended.
+"""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats.aio.client
+import nats.aio.msg
+import nats.errors
+
+from ..core.settings import Credentials, FederationSettings
+from ..model.errors import EventfedError
+
+__all__ = ["Client", "ConnectionLost", "explain", "open_connection"]
+
+_log = logging.getLogger("eventfed.federation")
+_PING_INTERVAL = 5
+_CLOSE_TIMEOUT = 1.0
+
+
+class ConnectionLost(EventfedError):
+    """There is no connection to NATS, or it has ended; the text says why."""
+
+
+class Client(nats.aio.client.Client):
+    """nats-py's client, whose read loop survives headers and subjects that are not UTF-8, and which leaves nothing
+    behind when it is done."""
+
+    async def dispose(self) -> None:
+        """Close it, politely if that goes fast: a server that hangs would keep what was not sent for ever."""
+        with contextlib.suppress(OSError, nats.errors.Error, TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self.close()
+        writer = getattr(self._transport, "_io_writer", None)
+        if isinstance(writer, asyncio.StreamWriter):
+            # The TLS transport of Python 3.11.2, Debian 12's, cannot be aborted any more once it is closed.
+            with contextlib.suppress(AttributeError):
+                writer.transport.abort()
+            try:
+                await writer.wait_closed()
+            except OSError:
+                pass
+            except asyncio.CancelledError:
+                # Of the future on which close() waited until its time was up, as after a TLS handshake that failed.
+                # Taken for our own, it would end for good the task that connects.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+
+    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
+        # Nine of ten headers say how long a message stays, which only the server needs to know.
+        if not headers or (headers[8:9] == b"\r" and b"Nats-Marker-Reason" not in headers):
+            return None
+        try:
+            parsed: dict[str, str] | None = await super()._process_headers(headers)
+        except (ValueError, IndexError):
+            return {}
+        # The names of status headers come as members of an enumeration.
+        return parsed and {str(getattr(name, "value", name)): value for name, value in parsed.items()}
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> nats.aio.msg.Msg:
+        return nats.aio.msg.Msg(
+            _client=self,
+            subject=subject.decode(errors="backslashreplace"),
+            reply=reply.decode(errors="backslashreplace"),
+            data=data,
+            headers=headers,
+            _sid=sid,
+        )
+
+
+@asynccontextmanager
+async def open_connection(
+    servers: Sequence[str],
+    *,
+    name: str,
+    settings: FederationSettings,
+    credentials: Credentials | None,
+    on_problem: Callable[[str], None],
+) -> AsyncIterator[tuple[Client, asyncio.Future[str]]]:
+    """Connect to one of the servers.
+
+    Gives the client and a future that is done, with the reason, once the connection has ended. `on_problem` is told
+    of permissions that are missing.
+
+    Raises:
+        ConnectionLost: when none of the servers lets us in.
+    """
+    client = Client()
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    errors: list[Exception] = []
+
+    async def failed(error: Exception) -> None:
+        errors[:] = [error]
+        if "permissions violation" in str(error).lower():
+            on_problem(explain(error))
+
+    async def closed() -> None:
+        if not ended.done():
+            ended.set_result(explain(errors[0]) if errors else "the connection was closed")
+
+    try:
+        try:
+            async with asyncio.timeout(settings.connect_timeout * (len(servers) + 1)):
+                await client.connect(
+                    list(servers),
+                    name=name,
+                    error_cb=failed,
+                    closed_cb=closed,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=settings.connect_timeout,  # type: ignore[arg-type]
+                    ping_interval=_PING_INTERVAL,
+                    max_outstanding_pings=2,
+                    pending_size=0,
+                    # Names are quoted for subjects already; nats-py would refuse those with any of Unicode's spaces.
+                    skip_subject_validation=True,
+                    **_options(credentials or Credentials()),
+                )
+        except Exception as error:  # of nats-py's and nkeys' own kinds: whatever it is, it is told and tried again
+            raise ConnectionLost(
+                explain(errors[0] if isinstance(error, nats.errors.NoServersError) and errors else error)
+            ) from None
+        yield client, ended
+    finally:
+        await client.dispose()
+
+
+def _options(credentials: Credentials) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "user": credentials.user,
+        "password": credentials.password,
+        "token": credentials.token,
+        "tls": credentials.tls,
+        "tls_hostname": credentials.tls_hostname,
+        "inbox_prefix": credentials.inbox_prefix,
+    }
+    if credentials.nkey_seed_file is not None:
+        options["nkeys_seed"] = str(credentials.nkey_seed_file)
+    if credentials.creds_file is not None:
+        options["user_credentials"] = str(credentials.creds_file)
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def explain(error: BaseException) -> str:
+    """What went wrong with a connection, for people."""
+    text = str(error).removeprefix("nats: ").strip("'")
+    lower = text.lower()
+    if "authorization violation" in lower or "authentication" in lower:
+        return "NATS refuses our credentials: check user, password, token, nkey or creds file"
+    if "permissions violation" in lower:
+        return f"NATS lacks a permission for us: {text}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS with NATS failed: {getattr(error, 'verify_message', '') or error.reason or text}"
+    if isinstance(error, TimeoutError | nats.errors.TimeoutError) and not text:
+        return "NATS does not answer"
+    return f"no connection to NATS: {text or type(error).__name__}"

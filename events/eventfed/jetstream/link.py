@@ -1,0 +1,108 @@
+"""The connection of a client to NATS: made again for ever, and what is wrong with it."""
+
+import asyncio
+import functools
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+import nats.errors
+
+from ..core.counters import FederationCounters
+from ..core.settings import Credentials, FederationSettings
+from .connection import Client, ConnectionLost, explain, open_connection
+
+__all__ = ["Link"]
+
+_log = logging.getLogger("eventfed.federation")
+
+
+class Link:
+    """Connects, runs one session after the other, and remembers what is wrong at present.
+
+    Args:
+        name: how NATS shows us.
+        session: what a session consists of, in tasks of the group; called with each new connection.
+        ended: called when a session is over.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        *,
+        name: str,
+        settings: FederationSettings,
+        credentials: Credentials | None,
+        counters: FederationCounters,
+        session: Callable[[Client, asyncio.TaskGroup], Awaitable[None]],
+        ended: Callable[[], None],
+    ) -> None:
+        self.client: Client | None = None
+        """The connection that stands, if any."""
+        self._servers = list(servers)
+        self._name = name
+        self._settings = settings
+        self._credentials = credentials
+        self._counters = counters
+        self._session_began = session
+        self._session_ended = ended
+        self._problems: dict[str, str] = {}
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong at present, for people."""
+        return next(iter(self._problems.values()), None)
+
+    def note(self, what: str, reason: str) -> None:
+        """Something is wrong; it is logged when it is new."""
+        if self._problems.get(what) != reason:
+            self._problems[what] = reason
+            _log.warning("%s", reason)
+
+    def mended(self, *what: str) -> None:
+        """It is well again."""
+        for one in what:
+            self._problems.pop(one, None)
+
+    async def run(self) -> None:
+        """Connect until cancelled."""
+        pause = self._settings.reconnect_pause
+        while True:
+            connected = False
+            try:
+                async with open_connection(
+                    self._servers,
+                    name=self._name,
+                    settings=self._settings,
+                    credentials=self._credentials,
+                    on_problem=functools.partial(self.note, "permission"),
+                ) as (client, ended):
+                    connected = True
+                    await self._session(client, ended)
+            except ConnectionLost as error:
+                self.note("connection", str(error))
+            finally:
+                self.client = None
+            if connected:
+                pause = self._settings.reconnect_pause
+                self._session_ended()
+            else:
+                self._counters.connect_failures += 1
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, self._settings.reconnect_pause_limit)
+
+    async def _session(self, client: Client, ended: asyncio.Future[str]) -> None:
+        """One connection, from its beginning to its end."""
+        self._counters.sessions += 1
+        self.client = client
+        self.mended("permission")
+        try:
+            async with asyncio.TaskGroup() as group:
+                try:
+                    await self._session_began(client, group)
+                except (nats.errors.Error, OSError) as error:  # lost again before it was used
+                    raise ConnectionLost(explain(error)) from None
+                raise ConnectionLost(await ended)
+        except* ConnectionLost as lost:
+            reason = str(lost.exceptions[0])
+        raise ConnectionLost(reason)

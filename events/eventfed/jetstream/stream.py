@@ -1,0 +1,147 @@
+"""The stream of a federation, and how the JetStream API is asked."""
+
+import json
+from typing import Any, Protocol
+
+from ..core.settings import FederationSettings
+from ..model.errors import EventfedError
+from ..wire.subjects import Subjects
+
+__all__ = ["JetStream", "StreamUnavailable", "stream_configuration"]
+
+_NANO = 1_000_000_000
+_STREAM_NOT_FOUND = 10059
+_NAME_IN_USE = 10058
+_MARKER_TTL = 10
+
+
+class StreamUnavailable(EventfedError):
+    """JetStream answers with an error: the text says which."""
+
+    def __init__(self, what: str, code: int, text: str) -> None:
+        super().__init__(f"{what}: {text} ({code})")
+        self.code = code
+
+
+class _Reply(Protocol):
+    data: bytes
+
+
+class _Requester(Protocol):
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ASYNC109
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> _Reply: ...
+
+
+def stream_configuration(subjects: Subjects, settings: FederationSettings) -> dict[str, Any]:
+    """The body of ``STREAM.CREATE`` (NATS 2.11 and later)."""
+    return {
+        "name": subjects.stream,
+        "subjects": subjects.stored,
+        "retention": "limits",
+        "storage": settings.storage.value,
+        "discard": "old",
+        "max_msgs_per_subject": 1,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": 0,
+        "num_replicas": settings.replicas,
+        "allow_msg_ttl": True,
+        "subject_delete_marker_ttl": _MARKER_TTL * _NANO,
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+    }
+
+
+class JetStream:
+    """The few requests that we make of the JetStream API.
+
+    Args:
+        prefix: ``$JS.API``, or ``$JS.<domain>.API`` for the JetStream of another domain.
+        timeout: how long an answer may take, in seconds.
+    """
+
+    def __init__(self, client: _Requester, *, prefix: str = "$JS.API", timeout: float = 2.0) -> None:
+        self._client = client
+        self.prefix = prefix
+        self._timeout = timeout
+
+    async def created(self, stream: str) -> str:
+        """When the stream was made, as the server writes it: it tells one stream of that name from another.
+
+        Raises:
+            StreamUnavailable: when there is none.
+        """
+        return str((await self.info(stream)).get("created", ""))
+
+    async def info(self, stream: str) -> dict[str, Any]:
+        """What the server tells of the stream.
+
+        Raises:
+            StreamUnavailable: when there is none.
+        """
+        return await self._ask(f"STREAM.INFO.{stream}", None)
+
+    async def create_stream(self, configuration: dict[str, Any]) -> None:
+        """Make the stream; one that is there with another configuration is left as it is."""
+        try:
+            await self._ask(f"STREAM.CREATE.{configuration['name']}", configuration)
+        except StreamUnavailable as error:
+            if error.code != _NAME_IN_USE:
+                raise
+
+    async def update_stream(self, configuration: dict[str, Any]) -> None:
+        """Give the stream another configuration.
+
+        Raises:
+            StreamUnavailable: when there is none, or it cannot be changed so.
+        """
+        await self._ask(f"STREAM.UPDATE.{configuration['name']}", configuration)
+
+    async def delete_stream(self, stream: str) -> None:
+        """Delete the stream.
+
+        Raises:
+            StreamUnavailable: when there is none.
+        """
+        await self._ask(f"STREAM.DELETE.{stream}", None)
+
+    async def store(self, subject: str, body: bytes, headers: dict[str, str]) -> int:
+        """Store one message; the result is its sequence.
+
+        Raises:
+            StreamUnavailable: when it is refused, as where the condition in its headers does not hold.
+        """
+        reply = await self._client.request(subject, body, timeout=self._timeout, headers=headers)
+        return int(_read(subject, reply)["seq"])
+
+    async def create_consumer(self, stream: str, configuration: dict[str, Any]) -> int:
+        """Make an ephemeral consumer; the result is how many messages it has to deliver."""
+        body = {"stream_name": stream, "config": configuration, "action": "create"}
+        answer = await self._ask(f"CONSUMER.CREATE.{stream}.{configuration['name']}", body)
+        return int(answer.get("num_pending", 0))
+
+    async def _ask(self, what: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        payload = b"" if body is None else json.dumps(body).encode()
+        return _read(what, await self._client.request(f"{self.prefix}.{what}", payload, timeout=self._timeout))
+
+    @staticmethod
+    def is_missing(error: StreamUnavailable) -> bool:
+        """Whether the error says that there is no such stream."""
+        return error.code == _STREAM_NOT_FOUND
+
+
+def _read(what: str, reply: _Reply) -> dict[str, Any]:
+    answer = json.loads(reply.data)
+    if not isinstance(answer, dict):
+        raise StreamUnavailable(what, 0, "an answer that nobody understands")
+    error = answer.get("error")
+    if isinstance(error, dict):
+        code = int(error.get("err_code", 0))
+        raise StreamUnavailable(what, code, str(error.get("description", "no reason given"))[:200])
+    return answer

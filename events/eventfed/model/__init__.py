@@ -1,0 +1,1 @@
+"""Values: events, their elements, entity ids, device states. No I/O, no bus."""

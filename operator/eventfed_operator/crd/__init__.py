@@ -1,0 +1,1 @@
+"""The custom resource EventFederation: its models, its status and its definition."""

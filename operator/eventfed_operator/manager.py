@@ -1,0 +1,119 @@
+"""One keeper for each EventFederation, and a look at all of them at intervals."""
+
+import asyncio
+import logging
+
+from eventfed import Credentials, EventfedError
+
+from .crd.resource import KIND
+from .health import Health
+from .kubernetes_api import Document, KubernetesApi
+from .reconciler import Keeper, KeeperCounters, OpenBus
+from .resources import Settings
+
+__all__ = ["Supervisor"]
+
+_log = logging.getLogger("eventfed.operator")
+
+
+class Supervisor:
+    """Starts a keeper for each EventFederation that it hears of, and wakes it when something concerns it.
+
+    Args:
+        namespaces: which ones are served; empty: all.
+        chart_nats: how the operator logs in to the chart's NATS.
+        resync: how often everything is looked at although nothing happened, in seconds.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        *,
+        settings: Settings,
+        namespaces: tuple[str, ...],
+        chart_nats: Credentials | None,
+        open_bus: OpenBus,
+        resync: float,
+        health: Health,
+    ) -> None:
+        self.counters = KeeperCounters()
+        self.health = health
+        self.keepers: dict[tuple[str, str], Keeper] = {}
+        self._api = api
+        self._settings = settings
+        self._namespaces = namespaces
+        self._chart_nats = chart_nats
+        self._open_bus = open_bus
+        self._resync = resync
+        self._heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self._waiting: set[tuple[str, str]] = set()
+
+    def heard(self, manifest: Document, *, gone: bool) -> None:
+        """The watch told of an EventFederation."""
+        metadata = manifest["metadata"]
+        if gone:
+            self.health.watches.gone(metadata["uid"])
+        else:
+            self.health.watches.heard(metadata["uid"], metadata["resourceVersion"])
+        self.concerns(metadata["namespace"], metadata["name"])
+
+    def concerns(self, namespace: str, name: str) -> None:
+        """Something happened that may concern an EventFederation."""
+        keeper = self.keepers.get((namespace, name))
+        if keeper is not None:
+            keeper.wake()
+        elif (namespace, name) not in self._waiting:
+            self._waiting.add((namespace, name))
+            self._heard.put_nowait((namespace, name))
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._audit_for_ever())
+            while True:
+                key = await self._heard.get()
+                self._waiting.discard(key)
+                if key not in self.keepers:
+                    group.create_task(self._keep(*key), name=f"{key[0]}/{key[1]}")
+
+    async def _keep(self, namespace: str, name: str) -> None:
+        keeper = Keeper(
+            self._api,
+            namespace,
+            name,
+            settings=self._settings,
+            chart_nats=self._chart_nats,
+            open_bus=self._open_bus,
+            resync=self._resync,
+            counters=self.counters,
+        )
+        self.keepers[namespace, name] = keeper
+        try:
+            await keeper.run()
+        except Exception:
+            # A bug that one EventFederation brings to light must not stop the others; the next look starts it anew.
+            self.counters.failures += 1
+            _log.exception("%s/%s: failed, and is started again", namespace, name)
+        finally:
+            del self.keepers[namespace, name]
+
+    async def _audit_for_ever(self) -> None:
+        """What a watch has missed is found here."""
+        while True:
+            try:
+                items = [
+                    one
+                    for namespace in self._namespaces or (None,)
+                    for one in (await self._api.list(KIND, namespace)).items
+                ]
+            except EventfedError as error:
+                _log.warning("EventFederations cannot be listed: %s", error)
+            else:
+                listed = {one["metadata"]["uid"]: one["metadata"]["resourceVersion"] for one in items}
+                self.health.contact = True
+                self.health.watches.compare(listed, asyncio.get_running_loop().time())
+                for one in items:
+                    key = one["metadata"]["namespace"], one["metadata"]["name"]
+                    if key not in self.keepers:
+                        self.concerns(*key)
+            await asyncio.sleep(self._resync)

@@ -1,0 +1,330 @@
+"""Keeps one EventFederation: observes, lets `reconcile` decide, carries out. It decides nothing itself."""
+
+import asyncio
+import base64
+import logging
+import secrets
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from eventfed import Credentials, EventfedError, Subjects
+from eventfed.wire.report import token_mark
+
+from .actions import Apply, DeleteStream, LookAgain, Tell, WriteStatus
+from .agent_configuration import referenced_secrets
+from .bus_access import AccessFiles, BusAccess, BusAccessError, bus_access
+from .conditions import NOT_YET
+from .crd.resource import KIND
+from .executor import Carrier
+from .federation_bus import FederationBus
+from .kubernetes_api import AddressTaken, ApiError, Document, KubernetesApi
+from .pod_watch import PodWatch
+from .reconcile import reconcile
+from .resources import FINALIZER, InvalidResource, Resource, Settings, read_resource
+from .snapshot import Bus, ObjectKey, Observed, Rival, read_agent, read_pod, read_rival
+from .statuses import differs, invalid_status
+
+__all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus"]
+
+_log = logging.getLogger("eventfed.operator")
+_GATHER = 0.2
+"""Changes of so many seconds are looked at together: pods come in crowds."""
+_FIRST_PAUSE = 1.0
+_PAUSE_LIMIT = 60.0
+_STREAK = 8
+_REFUSALS = frozenset({400, 403, 422})
+_OBJECTS = ("ServiceAccount", "NetworkPolicy", "Secret", "Service", "DaemonSet")
+
+
+class OpenBus(Protocol):
+    """Opens the NATS of a federation; `federation_bus.open_nats_bus` outside of tests."""
+
+    def __call__(
+        self, subjects: Subjects, servers: tuple[str, ...], credentials: Credentials, *, on_change: Callable[[], None]
+    ) -> AbstractAsyncContextManager[FederationBus]: ...
+
+
+@dataclass(slots=True)
+class KeeperCounters:
+    """What happened so far, over all EventFederations."""
+
+    rounds: int = 0
+    failures: int = 0
+    actions: dict[str, int] = field(default_factory=dict)
+
+
+class BusLink:
+    """The connection to one federation's NATS, made anew when another one is wanted."""
+
+    def __init__(self, open_bus: OpenBus, subjects: Subjects, on_change: Callable[[], None]) -> None:
+        self._open_bus = open_bus
+        self._subjects = subjects
+        self._on_change = on_change
+        self._wanted: BusAccess | None = None
+        self._changed = asyncio.Event()
+        self.bus: FederationBus | None = None
+        self.problem: str | None = None
+
+    def want(self, access: BusAccess | None) -> None:
+        """From now on connect so; None: not at all."""
+        if access != self._wanted:
+            self._wanted = access
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            self._changed.clear()
+            access = self._wanted
+            if access is not None:
+                try:
+                    with AccessFiles(access) as credentials:
+                        opened = self._open_bus(self._subjects, access.servers, credentials, on_change=self._on_change)
+                        async with opened as self.bus:
+                            self.problem = None
+                            self._on_change()
+                            await self._changed.wait()
+                except BusAccessError as error:
+                    self.problem = str(error)
+                    self._on_change()
+                finally:
+                    self.bus = None
+            await self._changed.wait()
+
+
+class Keeper:
+    """One EventFederation, from the moment it is seen until it is gone.
+
+    Args:
+        chart_nats: how the operator logs in to the chart's NATS.
+        resync: how often to look although nothing happened, in seconds.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        namespace: str,
+        name: str,
+        *,
+        settings: Settings,
+        chart_nats: Credentials | None,
+        open_bus: OpenBus,
+        resync: float,
+        counters: KeeperCounters,
+    ) -> None:
+        self.namespace, self.name = namespace, name
+        self._api = api
+        self._settings = settings
+        self._chart_nats = chart_nats
+        self._open_bus = open_bus
+        self._resync = resync
+        self._counters = counters
+        self._wake = asyncio.Event()
+        self._address_refused = ""
+        self._refused: dict[ObjectKey, str] = {}
+        self._since = datetime.now(UTC)
+        self._problem = ""
+        self._streak = 0
+        self.looked_at = asyncio.get_running_loop().time()
+        """When it was last looked at with success, by the loop's clock."""
+
+    def wake(self) -> None:
+        """Something changed: look again."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until the EventFederation is gone."""
+        pause = _FIRST_PAUSE
+        while True:
+            self._wake.clear()
+            try:
+                manifest = await self._api.get(KIND, self.namespace, self.name)
+                if manifest is None:
+                    return
+                try:
+                    await self._keep(read_resource(manifest))
+                    # Gone, or another one of the name is there already.
+                    continue
+                except InvalidResource as error:
+                    await self._refuse(str(error))
+                self.looked_at, pause = asyncio.get_running_loop().time(), _FIRST_PAUSE
+                await self._sleep(self._resync)
+            except EventfedError as error:
+                self._failed(error)
+                await self._sleep(pause)
+                pause = min(2 * pause, _PAUSE_LIMIT)
+
+    async def _keep(self, resource: Resource) -> None:
+        """Until the EventFederation is gone, or cannot be read any more."""
+        labels = ",".join(f"{name}={value}" for name, value in resource.selector.items())
+        members = PodWatch(self._api, self.namespace, resource.spec.members.selector.expression, self.wake)
+        agents = PodWatch(self._api, self.namespace, labels, self.wake)
+        link = BusLink(self._open_bus, resource.subjects, self.wake)
+        self._address_refused = ""
+        invalid: InvalidResource | None = None
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one.run()) for one in (members, agents, link)]
+            try:
+                await self._look_for_ever(resource.uid, members, agents, link)
+            except InvalidResource as error:
+                invalid = error
+            finally:
+                for task in tasks:
+                    task.cancel()
+        if invalid is not None:
+            raise invalid
+
+    async def _look_for_ever(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            self._wake.clear()
+            try:
+                after = await self._look(uid, members, agents, link)
+                self.looked_at, self._problem, pause = asyncio.get_running_loop().time(), "", _FIRST_PAUSE
+            except InvalidResource:
+                raise
+            except EventfedError as error:
+                self._failed(error)
+                after, pause = pause, min(2 * pause, _PAUSE_LIMIT)
+            if after is None:
+                return
+            await self._sleep(after)
+
+    async def _look(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> float | None:
+        """Observe, reconcile, carry out. The result is when to look again at the latest; None if it is gone.
+
+        One that was deleted and made anew is another one: its federation on NATS may have another name.
+        """
+        manifest = await self._api.get(KIND, self.namespace, self.name)
+        if manifest is None or manifest["metadata"]["uid"] != uid:
+            return None
+        resource = read_resource(manifest)
+        members.select(resource.spec.members.selector.expression)
+        observed = await self._observe(resource, members, agents, link)
+        if observed is None:
+            return self._resync
+        actions = reconcile(resource, self._settings, observed)
+        carrier = Carrier(self._api, link.bus, manifest)
+        after, changed, refusals = self._resync, False, dict[ObjectKey, ApiError]()
+        self._counters.rounds += 1
+        for action in actions:
+            if isinstance(action, LookAgain):
+                after = min(after, action.after)
+                continue
+            name = type(action).__name__
+            self._counters.actions[name] = self._counters.actions.get(name, 0) + 1
+            try:
+                await carrier.carry_out(action)
+            except AddressTaken as error:
+                _log.warning("%s/%s: %s", self.namespace, self.name, error)
+                self._address_refused = error.address
+            except ApiError as error:
+                # One object that a quota or an admission policy keeps out must not keep the others out, nor the status.
+                if not (isinstance(action, Apply) and _is_refusal(error)):
+                    raise
+                refusals[action.key] = error
+            except EventfedError as error:
+                if not (isinstance(action, DeleteStream) and action.last_try):
+                    raise
+                self._failed(error)
+                _log.warning("%s/%s: stream %s stays: delete it by hand", self.namespace, self.name, action.name)
+            changed = changed or not isinstance(action, WriteStatus | Tell)
+        self._refused = {key: str(error) for key, error in refusals.items()}
+        if refusals:
+            raise next(iter(refusals.values()))
+        self._streak = self._streak + 1 if changed else 0
+        # What was written is looked at at once; but two who write the same object must not keep each other busy.
+        return min(after, _GATHER * 2 ** min(self._streak, _STREAK)) if changed else after
+
+    async def _observe(self, resource: Resource, members: PodWatch, agents: PodWatch, link: BusLink) -> Observed | None:
+        """What there is; None as long as the pods are not known."""
+        if not (members.listed and agents.listed):
+            return None
+        api, namespace = self._api, self.namespace
+        keys = [ObjectKey(kind, resource.agent_name) for kind in _OBJECTS]
+        keys.append(ObjectKey("Secret", resource.asterisk_name))
+        objects = {key: await api.get(key.kind, namespace, key.name) for key in keys}
+        named = {name: await api.get("Secret", namespace, name) for name in referenced_secrets(resource.spec.nats)}
+        problem: str | None = None
+        try:
+            link.want(
+                bus_access(resource, self._settings, self._chart_nats, named)
+                if resource.is_allowed(self._settings)
+                else None
+            )
+        except BusAccessError as error:
+            link.want(None)
+            problem = str(error)
+        return Observed(
+            now=datetime.now(UTC),
+            fresh_token=secrets.token_hex(24),
+            objects={key: one for key, one in objects.items() if one is not None},
+            secrets=named,
+            pods=tuple(read_pod(one) for one in members.pods.values()),
+            agents=tuple(read_agent(one) for one in agents.pods.values()),
+            rivals=tuple(await self._rivals(resource)),
+            bus=await link.bus.observe(mark=_mark(objects[ObjectKey("Secret", resource.agent_name)]))
+            if link.bus
+            else Bus(problem=problem or link.problem or NOT_YET),
+            address_refused=self._address_refused,
+            refused=dict(self._refused),
+            since=self._since,
+        )
+
+    async def _rivals(self, resource: Resource) -> list[Rival]:
+        """The other EventFederations of the namespace; one that says nothing usable of its members has none."""
+        rivals: list[Rival] = []
+        for one in (await self._api.list(KIND, self.namespace)).items:
+            try:
+                if one["metadata"]["uid"] != resource.uid:
+                    rivals.append(read_rival(one))
+            except (KeyError, ValueError):
+                continue
+        return rivals
+
+    async def _refuse(self, message: str) -> None:
+        """Say that it cannot be acted on. One that is deleted is let go all the same."""
+        manifest = await self._api.get(KIND, self.namespace, self.name)
+        if manifest is None:
+            return
+        carrier = Carrier(self._api, None, manifest)
+        metadata = manifest["metadata"]
+        if metadata.get("deletionTimestamp") and FINALIZER in (metadata.get("finalizers") or ()):
+            await carrier.remove_finalizer()
+            return
+        now, generation = datetime.now(UTC), metadata.get("generation", 0)
+        status = invalid_status(carrier.status, generation=generation, message=message, now=now)
+        if differs(carrier.status, status):
+            await carrier.write_status(status)
+
+    def _failed(self, error: EventfedError) -> None:
+        """Counted each time, and logged once until it has changed or passed."""
+        self._counters.failures += 1
+        if str(error) != self._problem:
+            self._problem = str(error)
+            _log.warning("%s/%s: %s", self.namespace, self.name, error)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until something changes, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+            await asyncio.sleep(_GATHER)
+        except TimeoutError:
+            pass
+
+
+def _is_refusal(error: ApiError) -> bool:
+    """Whether the API server does not want what we wrote; it may want it another time."""
+    return error.status in _REFUSALS
+
+
+def _mark(secret: Document | None) -> str:
+    """The mark of the current header secret; empty if there is none that can be read."""
+    try:
+        return token_mark(base64.b64decode(((secret or {}).get("data") or {})["token"], validate=True).decode())
+    except (KeyError, ValueError):
+        return ""
