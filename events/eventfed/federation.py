@@ -6,7 +6,7 @@ import functools
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from nats.aio.msg import Msg
@@ -17,6 +17,7 @@ from .core.claims import Claim
 from .core.counters import FederationCounters
 from .core.departures import Departures, Lapse
 from .core.intake import Intake
+from .core.messages import Stored
 from .core.outbox import Outbox
 from .core.ownership import Ownership
 from .core.reports import Reports
@@ -318,8 +319,8 @@ class Federation:
             _log.warning("the stream %s is another one than before: publishing everything again", self.subjects.stream)
         self._ownership.replay_began(reset)
 
-    def stored(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
-        self._intake.stored(subject, body, headers, sequence)
+    def stored(self, message: Stored) -> None:
+        self._intake.stored(message)
 
     def replay_ended(self) -> None:
         self._was_synced = True

@@ -7,10 +7,13 @@ from eventfed import EID, DeviceState, Event, FederationCounters, FederationSett
 from eventfed.core.claims import Claim, ClaimState
 from eventfed.core.departures import Departures, Lapse
 from eventfed.core.intake import Intake
-from eventfed.core.outbox import Message, Outbox
+from eventfed.core.messages import Message
+from eventfed.core.messages import Stored as Read
+from eventfed.core.outbox import Outbox
 from eventfed.core.ownership import Ownership
 from eventfed.core.tombstones import DeputyPublication
-from eventfed.jetstream.markers import EXPECTED, MARKER, TTL
+from eventfed.jetstream.acknowledgements import read_acknowledgement
+from eventfed.jetstream.headers import headers_of, is_marker
 
 __all__ = ["EIDS", "SETTINGS", "Node", "World", "device"]
 
@@ -18,6 +21,7 @@ SUBJECTS = Subjects("pbx")
 SETTINGS = FederationSettings(state_ttl=600.0)
 EIDS = [EID.derive("a"), EID.derive("b")]
 MARKER_TTL = 10
+TTL, MARKER, EXPECTED = "Nats-TTL", "Nats-Marker-Reason", "Nats-Expected-Last-Subject-Sequence"
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Server:
     history: list[tuple[str, Stored]] = field(default_factory=list)
 
     def store(self, subject: str, message: Message, now: float) -> bytes:
-        headers = dict(message.headers or {})
+        headers = dict(headers_of(message) or {})
         last = self.messages.get(subject)
         expected = headers.pop(EXPECTED, None)
         actual = last.sequence if last is not None else 0
@@ -206,7 +210,7 @@ class Node:
             sent, self.in_socket = self.in_socket, []
             for token, subject, message in sent:
                 answer = self.world.server.store(subject, message, self.world.now)
-                self.outbox.answer(token, answer, None, self.world.now)
+                self.outbox.answer(token, read_acknowledgement(answer, None), self.world.now)
             if flush_only:
                 return
             received, self.inbox = self.inbox, []
@@ -218,7 +222,7 @@ class Node:
                 return
 
     def _receive(self, subject: str, stored: Stored) -> None:
-        self.intake.stored(subject, stored.body, stored.headers, stored.sequence)
+        self.intake.stored(Read(subject, stored.body, is_marker(stored.body, stored.headers), stored.sequence))
 
     def _listen(self, subject: str, stored: Stored) -> None:
         self.inbox.append((subject, stored))

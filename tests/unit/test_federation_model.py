@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from eventfed import StateKey
 from eventfed.core.claims import ClaimState
 from eventfed.core.departures import Departures
+from eventfed.jetstream.acknowledgements import read_acknowledgement
 from federation_world import EIDS, SETTINGS, Node, World, device
 from narrowing import present
 
@@ -64,7 +65,7 @@ def test_an_answer_from_before_a_standstill_does_not_say_that_the_lease_is_held_
     assert b.holds(EIDS[0])
     a.ownership.last_tick = world.now
     assert a.ownership.stalled()
-    a.outbox.answer(token, answer, None, world.now)
+    a.outbox.answer(token, read_acknowledgement(answer, None), world.now)
     assert not claim.held
     a.stopped = False
     world.run(5)

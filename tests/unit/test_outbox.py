@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventfed.core.outbox import Message, Outbox, Refusal
+from eventfed.core.messages import Message, Refusal
+from eventfed.core.outbox import Outbox
+from eventfed.jetstream.acknowledgements import read_acknowledgement
 from narrowing import present
 
 
@@ -23,7 +25,7 @@ class Value:
     refusals: list[Refusal] = field(default_factory=list)
 
     def build(self) -> Message | None:
-        return None if self.value < 0 else Message(str(self.value).encode(), None)
+        return None if self.value < 0 else Message(str(self.value).encode())
 
     def stored(self, sequence: int) -> None:
         self.stored_at.append(sequence)
@@ -38,7 +40,7 @@ def outbox(window: int = 10) -> Outbox:
 
 
 def acknowledge(box: Outbox, token: str, sequence: int = 1, now: float = 0.0) -> None:
-    box.answer(token, json.dumps({"stream": "S", "seq": sequence}).encode(), None, now)
+    box.answer(token, read_acknowledgement(json.dumps({"stream": "S", "seq": sequence}).encode(), None), now)
 
 
 def test_a_second_value_waits_until_the_first_is_acknowledged() -> None:
@@ -108,7 +110,7 @@ def test_a_refusal_is_followed_by_a_pause_and_then_by_the_latest_value() -> None
     box, lamp = outbox(), Value("lamp", 1)
     box.put(lamp)
     [(token, *_)] = box.take(0)
-    box.answer(token, b"", "503", 0)
+    box.answer(token, read_acknowledgement(b"", "503"), 0)
     assert lamp.refusals == [Refusal(503, "status 503 (no such stream, or JetStream is off)")]
     assert "JetStream is off" in present(box.problem)
     assert box.take(0.1) == []
@@ -123,7 +125,7 @@ def test_a_failed_condition_says_what_stands_there_instead() -> None:
     box.put(marker)
     [(token, *_)] = box.take(0)
     error = {"code": 400, "err_code": 10071, "description": "wrong last sequence: 12"}
-    box.answer(token, json.dumps({"error": error}).encode(), None, 0)
+    box.answer(token, read_acknowledgement(json.dumps({"error": error}).encode(), None), 0)
     assert marker.refusals == [Refusal(400, "wrong last sequence: 12", 12)]
     assert (len(box), box.take(0), box.problem) == (0, [], None)
 
@@ -150,7 +152,7 @@ def test_any_answer_is_an_acknowledgement_or_a_refusal(body: bytes, status: str 
     box, lamp = outbox(), Value("lamp")
     box.put(lamp)
     [(token, *_)] = box.take(0)
-    box.answer(token, body, status, 0)
+    box.answer(token, read_acknowledgement(body, status), 0)
     assert len(lamp.refusals) + len(lamp.stored_at) == 1
 
 
@@ -166,7 +168,7 @@ def test_any_json_answer_is_an_acknowledgement_or_a_refusal(answer: object) -> N
     box, lamp = outbox(), Value("lamp")
     box.put(lamp)
     [(token, *_)] = box.take(0)
-    box.answer(token, json.dumps(answer).encode(), None, 0)
+    box.answer(token, read_acknowledgement(json.dumps(answer).encode(), None), 0)
     assert len(lamp.refusals) + len(lamp.stored_at) == 1
 
 
@@ -191,7 +193,7 @@ def test_after_any_faults_the_last_value_of_each_subject_is_stored_last(script: 
         elif flying:
             token, subject, message = flying.pop(index % len(flying))
             if step == "refuse":
-                box.answer(token, b"", "503", now)
+                box.answer(token, read_acknowledgement(b"", "503"), now)
             elif token in box._flights:  # the server takes nothing from a connection that was given up
                 stream[subject] = message.body
                 acknowledge(box, token, number, now)

@@ -50,6 +50,12 @@ def test_nothing_names_a_package_registry_or_a_developers_folder() -> None:
     assert not found
 
 
+def test_only_the_wing_of_jetstream_knows_its_headers() -> None:
+    product = files("events/*.py", "agent/*.py", "operator/*.py", "cli/*.py")
+    named = [path for path in product if "Nats-" in path.read_text(encoding="utf-8")]
+    assert {path.parent.name for path in named} == {"jetstream"}
+
+
 def test_test_modules_have_names_of_their_own() -> None:
     names = [path.name for path in files("tests/*/test_*.py")]
     assert sorted(set(names)) == sorted(names)

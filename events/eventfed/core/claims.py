@@ -4,10 +4,10 @@ import enum
 from collections.abc import Callable
 from typing import Protocol
 
-from ..jetstream.markers import expected_header, marker_headers, ttl_header
 from ..model.eid import EID
 from ..wire.leases import Lease, encode_lease
-from .outbox import Message, Outbox, Refusal
+from .messages import Message, Refusal
+from .outbox import Outbox
 from .settings import FederationSettings
 from .view import View
 
@@ -257,9 +257,9 @@ class Claim:
             expected = max(self._acknowledged, self._holder.view.lease_sequence(self.eid))
         settings = self._holder.settings
         if self.state is ClaimState.RELEASED:
-            return Message(b"", marker_headers(settings.tombstone_ttl, expected))
+            return Message(b"", settings.tombstone_ttl, expected, tombstone=True)
         self._written = self._compose()
-        return Message(encode_lease(self._written), ttl_header(settings.lease_ttl) | expected_header(expected))
+        return Message(encode_lease(self._written), settings.lease_ttl, expected)
 
     def stored(self, sequence: int) -> None:
         self._acknowledged = sequence

@@ -2,9 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
 
-from ..jetstream.markers import is_marker
 from ..model.eid import EID
 from ..model.errors import EventfedError, UnsupportedEnvelope
 from ..model.event import Event, StateKey
@@ -22,6 +20,7 @@ from ..wire.subjects import (
     Subjects,
 )
 from .counters import FederationCounters
+from .messages import Stored
 from .ownership import Ownership
 from .rosters import Rosters
 from .view import View
@@ -49,21 +48,22 @@ class Intake:
         self._counters = counters
         self._complained: set[tuple[str, type]] = set()
 
-    def stored(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
+    def stored(self, message: Stored) -> None:
         """A message of the stream."""
         self._counters.received += 1
         try:
-            key = self._subjects.state_key(subject)
+            key = self._subjects.state_key(message.subject)
             if key is not None:
-                self._state(key, body, headers, sequence)
+                self._state(key, message)
             else:
-                self._other(subject, body, headers, sequence)
+                self._other(message)
         except EventfedError as error:
-            self._complain(subject, error)
-            self._unreadable(subject, error, sequence)
+            self._complain(message.subject, error)
+            self._unreadable(message.subject, error, message.sequence)
 
-    def _state(self, key: StateKey, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
-        if headers is not None and is_marker(body, headers):
+    def _state(self, key: StateKey, message: Stored) -> None:
+        _, body, gone, sequence = message
+        if gone:
             self._view.put_marker(key, sequence)
             self._ownership.state_read(key, None, sequence)
             return
@@ -73,11 +73,11 @@ class Intake:
         self._view.put_state(key, event, sequence)
         self._ownership.state_read(key, event, sequence)
 
-    def _other(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None:
-        marker = is_marker(body, headers)
+    def _other(self, message: Stored) -> None:
+        subject, body, gone, sequence = message
         match self._subjects.parse(subject):
             case MemberSubject(_, eid):
-                if marker:
+                if gone:
                     self._view.put_lease_marker(eid, sequence)
                 else:
                     lease = decode_lease(body)
@@ -86,7 +86,7 @@ class Intake:
                     self._view.put_lease(lease, sequence)
                 self._ownership.leases_changed(eid)
             case RosterSubject(_, node):
-                if marker:
+                if gone:
                     self._rosters.put_marker(node, sequence)
                 else:
                     roster = decode_roster(body)

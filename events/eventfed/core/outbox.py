@@ -1,41 +1,16 @@
 """The publisher's core: the latest value per subject, one in flight per subject, a window, deadlines. No I/O.
 
-There is no ``Nats-Msg-Id``: after a restart the server forgets the ids of replaced messages, takes an old resend over
-a newer value, and then answers the newer one "duplicate". What counts is the acknowledgement alone; without one the
-*latest* value is sent again, and readers drop what is older.
+What counts is the acknowledgement alone: without one the *latest* value is sent again, and readers drop what is older.
 """
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from .counters import FederationCounters
+from .messages import Message, Refusal
 
-__all__ = ["Message", "Outbox", "Publication", "Refusal"]
-
-_WRONG_LAST_SEQUENCE = 10071
-
-
-class Message(NamedTuple):
-    """What goes to NATS."""
-
-    body: bytes
-    headers: dict[str, str] | None
-
-
-class Refusal(NamedTuple):
-    """Why NATS did not store a publication.
-
-    Args:
-        code: 503 (nobody answers: no stream, no JetStream), 400, …
-        text: what NATS says.
-        last_sequence: where a condition failed, the sequence of the last message on the subject, 0 for none; else None.
-    """
-
-    code: int
-    text: str
-    last_sequence: int | None = None
+__all__ = ["Outbox", "Publication"]
 
 
 class Publication(Protocol):
@@ -139,14 +114,13 @@ class Outbox:
                 queue.move_to_end(publication.subject, last=False)
         return taken
 
-    def answer(self, token: str, body: bytes, status: str | None, now: float) -> None:
-        """An acknowledgement, a refusal, or something that is neither."""
+    def answer(self, token: str, answer: int | Refusal, now: float) -> None:
+        """What the bus says of a flight: the sequence under which it was stored, or why it was not."""
         flight = self._flights.pop(token, None)
         if flight is None:
             self.counters.late_answers += 1
             return
         del self._subjects[flight.publication.subject]
-        answer = _read_answer(body, status)
         if isinstance(answer, Refusal):
             self.counters.refused += 1
             if flight.publication.refused(answer):
@@ -194,23 +168,3 @@ class Outbox:
         queue = self._urgent if publication.urgent else self._waiting
         queue.setdefault(publication.subject, publication)
         self.on_put()
-
-
-def _read_answer(body: bytes, status: str | None) -> int | Refusal:
-    if status is not None:
-        return Refusal(int(status) if status.isdecimal() else 0, f"status {status}" + _HINTS.get(status, ""))
-    try:
-        answer = json.loads(body)
-        error = answer.get("error")
-        if error is None:
-            return int(answer["seq"])
-        text = str(error.get("description", "no reason given"))[:200]
-        last: int | None = None
-        if error.get("err_code") == _WRONG_LAST_SEQUENCE:
-            last = int(text.rpartition(":")[2])
-        return Refusal(int(error.get("code", 0)), text, last)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return Refusal(0, f"an answer that nobody understands: {body!r:.80}")
-
-
-_HINTS = {"503": " (no such stream, or JetStream is off)"}

@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ..jetstream.markers import marker_headers, ttl_header
 from ..model.eid import EID
 from ..model.elements import EventType
 from ..model.errors import MalformedEvent
@@ -14,7 +13,8 @@ from ..wire.envelope import MAX_ENVELOPE, encode_envelope
 from ..wire.subjects import Subjects
 from .claims import Claim, ClaimState
 from .counters import FederationCounters
-from .outbox import Message, Outbox, Refusal
+from .messages import Message, Refusal
+from .outbox import Outbox
 from .settings import FederationSettings, MailboxDeparture
 from .view import View
 
@@ -60,7 +60,7 @@ class OwnState:
             if expected == 0:
                 home.settle(self)
                 return None
-            return Message(b"", marker_headers(home.settings.tombstone_ttl, expected))
+            return Message(b"", home.settings.tombstone_ttl, expected, tombstone=True)
         self.sent = self.event.stamped(epoch=epoch, sequence=home.next_sequence())
         self.body = encode_envelope(self.sent)
         if len(self.body) > MAX_ENVELOPE:
@@ -68,7 +68,7 @@ class OwnState:
             _log.error("%s: an envelope of %d bytes is too large, the value is dropped", self.subject, len(self.body))
             home.drop(self)
             return None
-        return Message(self.body, home.ttl_headers[self.key.type])
+        return Message(self.body, home.ttl(self.key.type))
 
     def stored(self, sequence: int) -> None:
         self.sequence = sequence
@@ -126,20 +126,15 @@ class Ownership:
         self._corrections: dict[StateKey, OwnState] = {}
         self._renewals: deque[OwnState] = deque()
         self._renewal_debt = 0.0
-        self.ttl_headers = self._make_ttl_headers()
 
     def configure(self, settings: FederationSettings) -> None:
         """Other times: states whose TTL comes or goes are published again."""
-        before = self.ttl_headers
+        before = {kind: self.ttl(kind) for kind in EventType}
         self.settings = settings
-        self.ttl_headers = self._make_ttl_headers()
-        turned = {kind for kind, header in self.ttl_headers.items() if (header is None) != (before[kind] is None)}
+        turned = {kind for kind, ttl in before.items() if (self.ttl(kind) is None) != (ttl is None)}
         for own in [own for states in self._states.values() for own in states.values()]:
             if own.event is not None and own.key.type in turned:
                 self._send(own)
-
-    def _make_ttl_headers(self) -> dict[EventType, dict[str, str] | None]:
-        return {kind: ttl_header(ttl) if (ttl := self.ttl(kind)) is not None else None for kind in EventType}
 
     # What the user wants
 

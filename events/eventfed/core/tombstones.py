@@ -1,11 +1,10 @@
 """What a deputy publishes for a server that has departed. No I/O."""
 
-from ..jetstream.markers import expected_header, marker_headers
 from ..wire.envelope import encode_envelope
 from ..wire.subjects import Subjects
 from .counters import FederationCounters
 from .departures import Bury, PutBack
-from .outbox import Message, Refusal
+from .messages import Message, Refusal
 from .settings import FederationSettings
 from .view import View
 
@@ -38,10 +37,10 @@ class DeputyPublication:
         if state is None or departure.key.eid in self._view.leases or not self._view.synced:
             return None
         if isinstance(departure, PutBack):
-            return None if state.on_stream else Message(encode_envelope(departure.event), expected_header(0))
+            return None if state.on_stream else Message(encode_envelope(departure.event), expected=0)
         if not state.on_stream or state.stream_sequence != departure.sequence:
             return None
-        return Message(b"", marker_headers(self._settings.tombstone_ttl, departure.sequence))
+        return Message(b"", self._settings.tombstone_ttl, departure.sequence, tombstone=True)
 
     def stored(self, sequence: int) -> None:
         if isinstance(self._departure, PutBack):

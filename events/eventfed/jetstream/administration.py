@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import nats.errors
 
+from ..core.messages import Message
 from ..core.rosters import Rosters
 from ..core.settings import FederationSettings
 from ..wire.roster import Roster, encode_roster
 from ..wire.subjects import Subjects
 from .connection import Client, ConnectionLost
-from .markers import expected_header, marker_headers
 from .stream import JetStream, StreamUnavailable
 
 __all__ = ["Administration", "StreamInfo"]
@@ -95,8 +95,7 @@ class Administration:
         """
         body = encode_roster(roster)
         async with self._writing:
-            headers = expected_header(self._rosters.sequence(roster.node))
-            sequence = await self._store(roster.node, body, headers)
+            sequence = await self._store(roster.node, Message(body, expected=self._rosters.sequence(roster.node)))
             self._rosters.put(roster, sequence)
 
     async def delete_roster(self, node: str) -> None:
@@ -106,11 +105,11 @@ class Administration:
             StreamUnavailable: also where somebody has written it meanwhile.
         """
         async with self._writing:
-            headers = marker_headers(self._settings.tombstone_ttl, self._rosters.sequence(node))
-            self._rosters.put_marker(node, await self._store(node, b"", headers))
+            tombstone = Message(b"", self._settings.tombstone_ttl, self._rosters.sequence(node), tombstone=True)
+            self._rosters.put_marker(node, await self._store(node, tombstone))
 
-    async def _store(self, node: str, body: bytes, headers: dict[str, str]) -> int:
-        return await self._ask(self._jetstream().store(self._subjects.roster(node), body, headers))
+    async def _store(self, node: str, message: Message) -> int:
+        return await self._ask(self._jetstream().store(self._subjects.roster(node), message))
 
     def _jetstream(self) -> JetStream:
         client = self._client()

@@ -1,4 +1,8 @@
-"""The publisher's shell: carries the outbox to NATS and the answers back."""
+"""The publisher's shell: carries the outbox to NATS and the answers back.
+
+There is no ``Nats-Msg-Id``: after a restart the server forgets the ids of replaced messages, takes an old resend over
+a newer value, and then answers the newer one "duplicate" (tried with nats-server 2.15.1).
+"""
 
 import asyncio
 import contextlib
@@ -9,13 +13,16 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from ..core.counters import FederationCounters
+from ..core.messages import Refusal
 from ..core.outbox import Outbox
+from .acknowledgements import read_acknowledgement
 from .connection import Client, ConnectionLost
+from .headers import headers_of
 
 __all__ = ["Publisher"]
 
 _MAX_PLAIN = 4096
-_TOO_LARGE = b'{"error": {"code": 400, "description": "a message is larger than its max_payload"}}'
+_TOO_LARGE = Refusal(400, "a message is larger than its max_payload")
 
 
 class Publisher:
@@ -75,9 +82,9 @@ class Publisher:
         self._outbox.expire(now)
         for token, subject, message in self._outbox.take(now):
             try:
-                await client.publish(subject, message.body, f"{inbox}.{token}", message.headers)
+                await client.publish(subject, message.body, f"{inbox}.{token}", headers_of(message))
             except nats.errors.MaxPayloadError:
-                self._outbox.answer(token, _TOO_LARGE, None, now)
+                self._outbox.answer(token, _TOO_LARGE, now)
         while self._plain:
             with contextlib.suppress(nats.errors.MaxPayloadError):
                 await client.publish(*self._plain.popleft())
@@ -94,6 +101,7 @@ class Publisher:
 
     async def _answer(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status")
-        self._outbox.answer(message.subject.rpartition(".")[2], message.data, status, self._clock())
+        answer = read_acknowledgement(message.data, status)
+        self._outbox.answer(message.subject.rpartition(".")[2], answer, self._clock())
         self._wake.set()
         self._on_answer()

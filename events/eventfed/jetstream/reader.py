@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
 import nats.errors
 from nats.aio.msg import Msg
 
+from ..core.messages import Stored
 from ..core.settings import FederationSettings
 from .connection import Client, ConnectionLost
+from .headers import is_marker
 from .pull import ConsumerLost, PullConsumer, consumer_configuration
 from .stream import JetStream, StreamUnavailable
 
@@ -26,7 +28,7 @@ class Listener(Protocol):
 
     def replay_began(self, incarnation: str) -> None: ...
 
-    def stored(self, subject: str, body: bytes, headers: Mapping[str, str] | None, sequence: int) -> None: ...
+    def stored(self, message: Stored) -> None: ...
 
     def replay_ended(self) -> None: ...
 
@@ -124,7 +126,9 @@ class Reader:
                 was_synced = consumer.synced
                 delivery = consumer.receive(message.reply, message.headers)
                 if delivery is not None:
-                    self._listener.stored(message.subject, message.data, message.headers, delivery.stream_sequence)
+                    gone = is_marker(message.data, message.headers)
+                    stored = Stored(message.subject, message.data, gone, delivery.stream_sequence)
+                    self._listener.stored(stored)
                 if consumer.synced and not was_synced:
                     self._synced()
                 await ask()

@@ -3,9 +3,11 @@
 import json
 from typing import Any, Protocol
 
+from ..core.messages import Message
 from ..core.settings import FederationSettings
 from ..model.errors import EventfedError
 from ..wire.subjects import Subjects
+from .headers import headers_of
 
 __all__ = ["JetStream", "StreamUnavailable", "stream_configuration"]
 
@@ -111,13 +113,13 @@ class JetStream:
         """
         await self._ask(f"STREAM.DELETE.{stream}", None)
 
-    async def store(self, subject: str, body: bytes, headers: dict[str, str]) -> int:
+    async def store(self, subject: str, message: Message) -> int:
         """Store one message; the result is its sequence.
 
         Raises:
-            StreamUnavailable: when it is refused, as where the condition in its headers does not hold.
+            StreamUnavailable: when it is refused, as where what it expects does not stand there.
         """
-        reply = await self._client.request(subject, body, timeout=self._timeout, headers=headers)
+        reply = await self._client.request(subject, message.body, timeout=self._timeout, headers=headers_of(message))
         return int(_read(subject, reply)["seq"])
 
     async def create_consumer(self, stream: str, configuration: dict[str, Any]) -> int:
