@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER, pjsip_snippet
-from eventfed.spec import EventTypeName
+from eventfed.spec import EventTypeName, Spec
 
 from .agent_configuration import CONFIGURATION_FOLDER, HTTP_PORT, NATS_FOLDER, SIP_PORT, AgentConfigurationFile
-from .crd.resource import GROUP, Protocol
+from .crd.resource import GROUP, PodTemplateSpec, Protocol
 from .resources import Resource, Settings
 from .tokens import SNIPPET_KEY, Tokens
 
@@ -25,7 +25,6 @@ __all__ = [
 CHECKSUM = f"{GROUP}/configuration"
 """Annotation on the agents' pods: another value rolls them."""
 
-_USER = 10001
 _GRACE = 30
 _ANY_DEVICE = "."
 
@@ -130,23 +129,21 @@ def build_daemon_set(resource: Resource, settings: Settings, configuration: Agen
     """
     spec = resource.spec.agent
     placement = spec.placement
+    template = spec.pod_template.over(settings.agent_template)
+    pull_secrets = spec.image_pull_secrets or settings.pull_secrets
     pod: dict[str, Any] = {
         "serviceAccountName": resource.agent_name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [_container(resource, settings, configuration)],
-        "volumes": _volumes(resource, configuration),
+        "securityContext": _written(template.security_context),
+        "containers": [_container(resource, settings, configuration, template)],
+        "volumes": [*_volumes(resource, configuration), *map(_written, template.volumes)],
     }
-    if spec.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in spec.image_pull_secrets]
+    if pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
+    if template.affinity is not None:
+        pod["affinity"] = _written(template.affinity)
     if placement.node_selector:
         pod["nodeSelector"] = dict(placement.node_selector)
     if placement.tolerations:
@@ -163,7 +160,10 @@ def build_daemon_set(resource: Resource, settings: Settings, configuration: Agen
             "selector": {"matchLabels": resource.selector},
             "updateStrategy": _update_strategy(resource),
             "template": {
-                "metadata": {"labels": resource.labels, "annotations": {CHECKSUM: configuration.checksum}},
+                "metadata": {
+                    "labels": {**template.labels, **resource.labels},
+                    "annotations": {**template.annotations, CHECKSUM: configuration.checksum},
+                },
                 "spec": pod,
             },
         },
@@ -178,9 +178,16 @@ def _update_strategy(resource: Resource) -> dict[str, Any]:
     return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": 0}}
 
 
-def _container(resource: Resource, settings: Settings, configuration: AgentConfigurationFile) -> dict[str, Any]:
+def _written(part: Spec | None) -> dict[str, Any]:
+    """A part of a pod as Kubernetes reads it, without what was not said."""
+    return {} if part is None else part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _container(
+    resource: Resource, settings: Settings, configuration: AgentConfigurationFile, template: PodTemplateSpec
+) -> dict[str, Any]:
     spec = resource.spec.agent
-    mounts = [{"name": "configuration", "mountPath": CONFIGURATION_FOLDER, "readOnly": True}]
+    mounts: list[dict[str, Any]] = [{"name": "configuration", "mountPath": CONFIGURATION_FOLDER, "readOnly": True}]
     if configuration.files:
         mounts.append({"name": "nats", "mountPath": NATS_FOLDER, "readOnly": True})
     return {
@@ -190,7 +197,10 @@ def _container(resource: Resource, settings: Settings, configuration: AgentConfi
         "command": ["eventfed"],
         "args": ["agent", "--config", f"{CONFIGURATION_FOLDER}/agent.toml"],
         # Agents are named after their pods, of which a surge has two on a node; rosters go by node.
-        "env": [{"name": "EVENTFED_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "env": [
+            {"name": "EVENTFED_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            *map(_written, template.env),
+        ],
         "ports": [
             {"name": "sip-udp", "containerPort": SIP_PORT, "protocol": "UDP"},
             {"name": "sip-tcp", "containerPort": SIP_PORT, "protocol": "TCP"},
@@ -200,12 +210,8 @@ def _container(resource: Resource, settings: Settings, configuration: AgentConfi
         "startupProbe": _probe("/healthz", period=1, failures=60),
         "livenessProbe": _probe("/healthz", period=10, failures=3),
         "readinessProbe": _probe("/readyz", period=1, failures=2),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": mounts,
+        "securityContext": dict(settings.container_security),
+        "volumeMounts": [*mounts, *map(_written, template.volume_mounts)],
     }
 
 

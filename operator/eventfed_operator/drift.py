@@ -15,7 +15,8 @@ APPLIED = f"{GROUP}/applied"
 """Annotation on each object of ours: a digest of what was asked for, so that what is asked no longer is noticed too."""
 
 _EXPONENTS = {"": 0, "n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_QUANTITIES = frozenset({"requests", "limits"})
+_QUANTITIES = frozenset({"requests", "limits", "sizeLimit", "divisor"})
+"""Fields whose amounts the API server may write in another way."""
 
 
 def stamped(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from eventfed import Credentials, EventfedError
 
+from .crd.resource import PodTemplateSpec
 from .resources import ChartNats, Settings
 
 __all__ = ["ElectionSettings", "MisconfiguredEnvironment", "OperatorConfiguration", "read_environment"]
@@ -94,6 +97,8 @@ def read_environment(environment: Mapping[str, str]) -> OperatorConfiguration:
         nats=chart,
         allow_federations=frozenset(_words(environment, "EVENTFED_ALLOW_FEDERATIONS")),
         metrics_from=_peers(environment),
+        pull_secrets=_words(environment, "EVENTFED_PULL_SECRETS"),
+        **_agents(environment),
         withdrawal=_seconds(environment, "EVENTFED_WITHDRAWAL", 30.0),
     )
     return OperatorConfiguration(
@@ -137,6 +142,28 @@ def _address(environment: Mapping[str, str]) -> tuple[str, int]:
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise MisconfiguredEnvironment("EVENTFED_HTTP: write ADDRESS:PORT, such as 0.0.0.0:8080 or [::]:8080")
     return host.strip("[]"), int(port)
+
+
+def _agents(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The chart's template of agents' pods; without one, that of the settings."""
+    text = environment.get("EVENTFED_AGENT_POD_TEMPLATE", "")
+    if not text:
+        return {}
+    try:
+        given = json.loads(text)
+        container = given.pop("containerSecurityContext", {})
+        template = PodTemplateSpec.model_validate(given)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
+        raise MisconfiguredEnvironment(f"EVENTFED_AGENT_POD_TEMPLATE: {'; '.join(lines)}") from None
+    except (ValueError, AttributeError, TypeError):
+        container, template = None, PodTemplateSpec()
+    if not isinstance(container, dict):
+        raise MisconfiguredEnvironment(
+            "EVENTFED_AGENT_POD_TEMPLATE: write a JSON object with the fields of spec.agent.podTemplate, and "
+            "containerSecurityContext"
+        )
+    return {"agent_template": template, "container_security": container}
 
 
 def _peers(environment: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:

@@ -9,7 +9,15 @@ from pydantic import ValidationError
 
 from eventfed import EventfedError, Subjects
 
-from .crd.resource import GROUP, KIND, VERSION, EventFederationSpec, check_resource_name
+from .crd.resource import (
+    GROUP,
+    KIND,
+    VERSION,
+    EventFederationSpec,
+    PodSecuritySpec,
+    PodTemplateSpec,
+    check_resource_name,
+)
 from .crd.status import EventFederationStatus
 
 __all__ = [
@@ -48,6 +56,30 @@ class ChartNats:
     password: str = field(repr=False)
 
 
+_USER = 10_001
+"""Of the image."""
+
+
+def _restricted_pod() -> PodTemplateSpec:
+    return PodTemplateSpec(
+        security_context=PodSecuritySpec(
+            run_as_non_root=True,
+            run_as_user=_USER,
+            run_as_group=_USER,
+            fs_group=_USER,
+            seccomp_profile={"type": "RuntimeDefault"},
+        )
+    )
+
+
+def _restricted_container() -> Mapping[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How this operator is installed.
@@ -58,6 +90,10 @@ class Settings:
         allow_federations: names of federations that may be used by any namespace on the chart's NATS, beside
             ``<namespace>_…``.
         metrics_from: peers of a NetworkPolicy that may read the agents' metrics.
+        pull_secrets: with which agents' images are pulled where an EventFederation names none.
+        agent_template: what agents' pods have where an EventFederation says nothing else. By default they are fit for
+            Pod Security ``restricted``.
+        container_security: ``securityContext`` of the agents' container.
         withdrawal: how long a deletion waits for states to be withdrawn, in seconds.
     """
 
@@ -65,6 +101,9 @@ class Settings:
     nats: ChartNats | None = None
     allow_federations: frozenset[str] = frozenset()
     metrics_from: tuple[Mapping[str, Any], ...] = ({"namespaceSelector": {}},)
+    pull_secrets: tuple[str, ...] = ()
+    agent_template: PodTemplateSpec = field(default_factory=_restricted_pod)
+    container_security: Mapping[str, Any] = field(default_factory=_restricted_container)
     withdrawal: float = 30.0
 
 

@@ -1,4 +1,4 @@
-"""What Helm makes of the chart, for six sets of values: fit for Kubernetes' schemas, and for a real API server."""
+"""What Helm makes of the chart, for seven sets of values: fit for Kubernetes' schemas, and for a real API server."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import yaml
 
 from cluster_api import Api, Refused, eventually, federation
 from eventfed_lab import ControlPlane
-from federations import owned
+from federations import owned, rounds
 from installation import CHART, helm, render
 
 MONITORING = {"PodMonitor", "PrometheusRule"}
@@ -45,6 +45,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "operator": PLACED,
         "nats": {**PLACED, "existingSecret": "mine", "image": "registry.example/nats:2"},
     },
+    "for OpenShift": {"openshift": True},
 }
 
 
@@ -154,6 +155,62 @@ def test_agents_are_fit_for_such_a_namespace(api: Api, operator: Any, make_names
     path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
     made = api.ask("POST", path, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     assert made["spec"]["serviceAccountName"] == "pbx-agent"
+
+
+TEMPLATE: dict[str, Any] = {
+    "labels": {"team": "voice"},
+    "annotations": {"example.net/mesh": "off"},
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "edge", "operator": "DoesNotExist"}]}]
+            }
+        }
+    },
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "env": [
+        {"name": "TZ", "value": "Europe/Vienna"},
+        {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1024Ki"}}},
+    ],
+    "volumes": [
+        {"name": "ca", "configMap": {"name": "authorities", "optional": True}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": "1024Mi"}},
+    ],
+    "volumeMounts": [{"name": "ca", "mountPath": "/etc/own", "readOnly": True}],
+}
+
+
+def test_a_pod_template_reaches_the_agents_once_and_no_user_is_named(
+    api: Api, operator: Any, make_namespace: Any
+) -> None:
+    """What the API server writes in another way, as amounts, is not taken for a change."""
+    namespace = make_namespace(**RESTRICTED)
+    api.create(federation(namespace, agent={"podTemplate": TEMPLATE}))
+    daemon_set = eventually(lambda: owned(api, namespace))["DaemonSet", "pbx-agent"]
+    template = daemon_set["spec"]["template"]
+    assert template["metadata"]["labels"].items() >= TEMPLATE["labels"].items()
+    assert template["metadata"]["annotations"].items() >= TEMPLATE["annotations"].items()
+    pod = template["spec"]
+    assert pod["securityContext"] == TEMPLATE["securityContext"]
+    assert pod["affinity"] == TEMPLATE["affinity"]
+    assert {"scratch", "ca"} <= {one["name"] for one in pod["volumes"]}
+    assert {"TZ", "MEMORY"} <= {one["name"] for one in pod["containers"][0]["env"]}
+    metadata = {"name": "agent", "namespace": namespace}
+    path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
+    api.ask("POST", path, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod})
+    before = operator.actions().get("Apply", 0)
+    rounds(operator, 3)
+    assert operator.actions().get("Apply", 0) == before
+    assert (
+        api.get("DaemonSet", namespace, "pbx-agent")["metadata"]["generation"] == (daemon_set["metadata"]["generation"])
+    )
+
+
+def test_the_api_server_refuses_a_volume_of_the_node(api: Api, make_namespace: Any) -> None:
+    namespace = make_namespace()
+    volume = {"name": "root", "hostPath": {"path": "/"}}
+    with pytest.raises(Refused, match="volumes: write one of configMap, secret"):
+        api.create(federation(namespace, agent={"podTemplate": {"volumes": [volume]}}))
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

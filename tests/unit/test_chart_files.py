@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from eventfed_agent.process.metrics import METRICS as AGENT_METRICS
+from eventfed_operator.crd.resource import PodSecuritySpec, PodTemplateSpec
 from eventfed_operator.environment import read_environment
 from eventfed_operator.operator_metrics import METRICS as OPERATOR_METRICS
+from eventfed_operator.resources import Settings
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "eventfed"
 TEMPLATES = sorted(path for path in (CHART / "templates").rglob("*") if path.is_file())
@@ -42,7 +44,9 @@ def test_every_value_stands_in_the_schema_and_every_property_has_a_default() -> 
     def names(node: dict[str, Any], path: str = "") -> set[str]:
         found: set[str] = set()
         for name, one in node.get("properties", {}).items():
-            found |= names(one, f"{path}.{name}") if "properties" in one else {f"{path}.{name}"}
+            # What need not be there has no default: a security context has the fields that somebody wants.
+            whole = "properties" in one and "propertyNames" not in one
+            found |= names(one, f"{path}.{name}") if whole else {f"{path}.{name}"}
         return found
 
     def leaves(node: Any, known: set[str], path: str = "") -> set[str]:
@@ -69,6 +73,18 @@ def test_every_value_stands_in_the_schema_and_every_property_has_a_default() -> 
         ("networkPolicies.metricsFrom", []),
         ("monitoring.podMonitor.interval", "30"),
         ("nats.passwords", {"operator": "x"}),
+        ("image.digest", "sha256:abc"),
+        ("commonLabels", {"app.kubernetes.io/name": "mine"}),
+        ("operator.podLabels", {"eventfed.io/federation": "mine"}),
+        ("agents.annotations", {"eventfed.io/configuration": "mine"}),
+        ("operator.extraEnv", [{"name": "EVENTFED_IMAGE", "value": "mine"}]),
+        ("nats.extraEnv", [{"name": "POD_NAME", "value": "mine"}]),
+        ("agents.env", [{"name": "EVENTFED_NODE", "value": "mine"}]),
+        ("podSecurityContext.runAsUser", "root"),
+        ("podSecurityContext.runAsUsr", 5),
+        ("containerSecurityContext.privileged", True),
+        ("nats.affinity", {"nodes": {}}),
+        ("fullnameOverride", "Mine"),
     ],
 )
 def test_wrong_values_are_refused(path: str, value: Any) -> None:
@@ -123,6 +139,22 @@ def test_the_rules_and_the_dashboard_name_metrics_that_exist() -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
+def test_the_schema_and_the_custom_resource_have_the_same_security_context_for_pods() -> None:
+    assert set(schema()["properties"]["podSecurityContext"]["propertyNames"]["enum"]) == {
+        field.alias for field in PodSecuritySpec.model_fields.values()
+    }
+
+
+def test_the_charts_agents_have_the_fields_of_a_pod_template_and_its_default_security_is_the_operators() -> None:
+    default = values()
+    assert default["agents"].keys() | {"securityContext"} == {
+        field.alias for field in PodTemplateSpec.model_fields.values()
+    }
+    assert PodSecuritySpec.model_validate(default["podSecurityContext"]) == (
+        Settings(image="").agent_template.security_context
+    )
+
+
 def rules() -> list[dict[str, Any]]:
     found = re.search(r'define "eventfed.rules" -}}\n(.*?)\{\{- end', text("templates/operator-rbac.yaml"), re.DOTALL)
     assert found is not None
@@ -151,15 +183,10 @@ def test_every_pod_is_fit_for_a_namespace_that_enforces_restricted(template: str
     assert (
         pods == written.count('include "eventfed.podSecurity"') == written.count('include "eventfed.containerSecurity"')
     )
-    helpers = text("templates/_helpers.tpl")
-    for line in (
-        "runAsNonRoot: true",
-        "seccompProfile: {type: RuntimeDefault}",
-        "allowPrivilegeEscalation: false",
-        "readOnlyRootFilesystem: true",
-        "capabilities: {drop: [ALL]}",
-    ):
-        assert line in helpers
+    default = values()
+    assert default["podSecurityContext"]["runAsNonRoot"]
+    assert default["podSecurityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert default["containerSecurityContext"] == Settings(image="").container_security
     assert "hostPath" not in written
     assert "hostNetwork" not in written
 

@@ -1,140 +1,38 @@
-"""The custom resource definition: what `kubectl apply` takes, and what it answers to what it does not take.
+"""The custom resource definition: what `kubectl apply` takes, and what it answers to what it does not take."""
 
-An API server is played by jsonschema for the schema and by cel-python for the rules; defaults come first, as there.
-"""
-
-import copy
-import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import celpy.adapter
-import celpy.celtypes
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 from pydantic import ValidationError
 
+from definition_server import (
+    SCHEMA,
+    defaulted,
+    for_jsonschema,
+    nodes,
+    program,
+    refusals,
+    rule_failures,
+    unknown_fields,
+)
 from eventfed.spec import Spec
 from eventfed_operator.crd.definition import custom_resource_definition, structural_schema, written
 from eventfed_operator.crd.resource import EventFederationSpec, check_resource_name
 
 CHART = Path(__file__).parents[2] / "charts" / "eventfed" / "files" / "eventfederations.yaml"
-SCHEMA: dict[str, Any] = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 # k8s.io/apiextensions-apiserver/pkg/apiserver/schema: what a structural schema may hold at all.
 STRUCTURAL = {
     *("type", "format", "description", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength"),
     *("minItems", "maxItems", "minProperties", "maxProperties", "required", "default", "properties", "items"),
     *("additionalProperties", "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
-    *("x-kubernetes-map-type", "x-kubernetes-validations"),
+    *("x-kubernetes-map-type", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations"),
 }
-
-
-# --- an API server -----------------------------------------------------------------------------------------------
-
-
-def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    yield path or "root", schema
-    for name, one in schema.get("properties", {}).items():
-        yield from nodes(one, f"{path}.{name}")
-    for name in ("items", "additionalProperties"):
-        if name in schema:
-            yield from nodes(schema[name], f"{path}.{name}")
-
-
-def defaulted(value: Any, schema: dict[str, Any]) -> Any:
-    if isinstance(value, dict):
-        properties = schema.get("properties", {})
-        filled = {**{k: copy.deepcopy(s["default"]) for k, s in properties.items() if "default" in s}, **value}
-        free = schema.get("additionalProperties", {})
-        return {name: defaulted(one, properties.get(name, free)) for name, one in filled.items()}
-    if isinstance(value, list):
-        return [defaulted(one, schema.get("items", {})) for one in value]
-    return value
-
-
-def unknown_fields(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
-    if path == ".metadata":
-        return
-    if isinstance(value, dict) and "additionalProperties" not in schema:
-        for name, one in value.items():
-            if name in schema.get("properties", {}):
-                yield from unknown_fields(one, schema["properties"][name], f"{path}.{name}")
-            else:
-                yield f'unknown field "{path[1:]}.{name}"'
-    elif isinstance(value, list):
-        for one in value:
-            yield from unknown_fields(one, schema.get("items", {}), path)
-
-
-def for_jsonschema(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [for_jsonschema(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: for_jsonschema(value) for key, value in schema.items() if key != "format"}
-    if schema.get("x-kubernetes-int-or-string") is True:
-        result["type"] = ["integer", "string"]
-    return result
-
-
-def as_cel(value: Any, schema: dict[str, Any]) -> Any:
-    if isinstance(value, dict):
-        properties, free = schema.get("properties", {}), schema.get("additionalProperties", {})
-        items = {celpy.celtypes.StringType(k): as_cel(v, properties.get(k, free)) for k, v in value.items()}
-        return celpy.celtypes.MapType(items)
-    if isinstance(value, list):
-        return celpy.celtypes.ListType([as_cel(one, schema.get("items", {})) for one in value])
-    if schema.get("type") == "number":
-        return celpy.celtypes.DoubleType(value)
-    return celpy.adapter.json_to_cel(value)
-
-
-@functools.cache
-def program(rule: str) -> celpy.Runner:
-    environment = celpy.Environment()
-    return environment.program(environment.compile(rule))
-
-
-def rule_failures(value: Any, old: Any, schema: dict[str, Any]) -> Iterator[str]:
-    for one in schema.get("x-kubernetes-validations", ()):
-        transition = "oldSelf" in one["rule"]
-        if transition and old is None:
-            continue
-        names = {"self": as_cel(value, schema)} | ({"oldSelf": as_cel(old, schema)} if transition else {})
-        if program(one["rule"]).evaluate(names) != celpy.celtypes.BoolType(True):
-            yield one["message"]
-    if isinstance(value, dict):
-        for name, one in value.items():
-            inner = schema.get("properties", {}).get(name) or schema.get("additionalProperties", {})
-            yield from rule_failures(one, old.get(name) if isinstance(old, dict) else None, inner)
-    elif isinstance(value, list):
-        keys = schema.get("x-kubernetes-list-map-keys")
-        seen = [tuple(one.get(key) for key in keys) for one in value] if keys else []
-        before = {tuple(one.get(key) for key in keys): one for one in old or ()} if keys else {}
-        if len(set(seen)) < len(seen):
-            yield "Duplicate value"
-        if schema.get("x-kubernetes-list-type") == "set" and len(set(value)) < len(value):
-            yield "Duplicate value"
-        for index, one in enumerate(value):
-            yield from rule_failures(one, before.get(seen[index]) if keys else None, schema.get("items", {}))
-
-
-def refusals(manifest: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
-    """What the API server answers to a manifest; empty when it takes it."""
-    unknown = list(unknown_fields(manifest, SCHEMA, ""))
-    filled = defaulted(manifest, SCHEMA)
-    wrong = [
-        f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
-        for error in jsonschema.Draft202012Validator(for_jsonschema(SCHEMA)).iter_errors(filled)
-    ]
-    if unknown or wrong:
-        return unknown + wrong
-    return list(rule_failures(filled, defaulted(old, SCHEMA) if old else None, SCHEMA))
 
 
 def manifest(name: str = "pbx", **spec: Any) -> dict[str, Any]:
@@ -153,6 +51,24 @@ def manifest(name: str = "pbx", **spec: Any) -> dict[str, Any]:
 
 SERVERS = ["tls://nats.example.net:4222"]
 PASSWORD = {"name": "nats", "key": "password"}
+
+POD_TEMPLATE: dict[str, Any] = {
+    "labels": {"example.net/cost-centre": "telephony"},
+    "annotations": {"sidecar.example.net/inject": "false"},
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}},
+    "securityContext": {"runAsNonRoot": True, "seLinuxOptions": {"level": "s0:c1,c2"}, "supplementalGroups": [5]},
+    "env": [
+        {"name": "TZ", "value": "Europe/Vienna"},
+        {"name": "HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+    ],
+    "volumes": [{"name": "ca", "configMap": {"name": "authorities", "optional": True}}],
+    "volumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/certs/own.pem", "subPath": "ca.crt", "readOnly": True}],
+}
+
+
+def template(**parts: Any) -> dict[str, Any]:
+    return {"agent": {"podTemplate": parts}}
+
 
 RIGHT: list[dict[str, Any]] = [
     {},
@@ -179,6 +95,7 @@ RIGHT: list[dict[str, Any]] = [
         }
     },
     {"agent": {"updateStrategy": {"maxSurge": 2}, "logLevel": "debug", "image": "registry.example/eventfed:1"}},
+    {"agent": {"podTemplate": POD_TEMPLATE}},
 ]
 
 
@@ -255,6 +172,23 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "with operator: Exists remove value; with Equal give a key",
     ),
     ({"agent": {"placement": {"tolerations": [{"value": "b"}]}}}, "with Equal give a key"),
+    (template(labels={"app.kubernetes.io/name": "mine"}), "labels that begin with app.kubernetes.io/ or eventfed.io/"),
+    (template(labels={"-a": "b"}), "write the name of a label"),
+    (template(labels={"a": "two words"}), "write the value of a label"),
+    (template(annotations={"eventfed.io/applied": "x"}), "annotations that begin with eventfed.io/ belong to"),
+    (template(affinity={"node": {}}), 'unknown field "spec.agent.podTemplate.affinity.node"'),
+    (template(securityContext={"runAsUser": -1}), "-1 is less than the minimum of 0"),
+    (template(securityContext={"privileged": True}), 'unknown field ".*securityContext.privileged"'),
+    (template(env=[{"name": "A", "value": "b", "valueFrom": {}}]), "write either value or valueFrom"),
+    (template(env=[{"name": "EVENTFED_NODE", "value": "b"}]), "variables that begin with EVENTFED_ belong to"),
+    (template(env=[{"name": "A-B"}]), "write the name of a variable"),
+    (template(volumes=[{"name": "a", "hostPath": {"path": "/"}}]), r'unknown field ".*volumes.hostPath"'),
+    (template(volumes=[{"name": "a"}]), "volumes: write one of configMap, secret"),
+    (template(volumes=[{"name": "a", "secret": {}, "emptyDir": {}}]), "volumes: write one of configMap, secret"),
+    (template(volumes=[{"name": "nats", "secret": {}}]), "names of the operator's volumes: choose another name"),
+    (template(volumes=[{"name": "A", "secret": {}}]), "write the name of a volume"),
+    (template(volumeMounts=[{"name": "a", "mountPath": "bb"}]), "write an absolute path without ':'"),
+    (template(volumeMounts=[{"name": "a", "mountPath": "/etc/eventfed/x"}]), "choose another mountPath"),
     ({"agent": {"logLevel": "loud"}}, "'loud' is not one of"),
     ({"deletionPolicy": "Keep"}, r"'Keep' is not one of \['Delete', 'Retain'\]"),
     ({"paused": "later"}, "'later' is not of type 'boolean'"),

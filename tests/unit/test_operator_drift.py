@@ -55,6 +55,8 @@ def test_amounts_are_compared_by_value() -> None:
 )
 def test_amounts_are_written_in_many_ways(one: str, other: str, same: bool) -> None:
     assert matches({"limits": {"x": one}}, {"limits": {"x": other}}) is same
+    volume, wanted = ({"emptyDir": {"sizeLimit": amount}} for amount in (one, other))
+    assert matches(volume, wanted) is same
 
 
 def test_only_amounts_are_compared_by_value() -> None:

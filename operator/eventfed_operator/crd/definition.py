@@ -41,6 +41,7 @@ _KEPT = (
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
     "x-kubernetes-map-type",
+    "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-validations",
 )
 _LEFT_OUT = frozenset({"title", "$defs", "$ref", "anyOf", "default", "properties", "items", "additionalProperties"})

@@ -7,7 +7,18 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_va
 
 from eventfed.spec import Spec, refused_unless, worded
 
-__all__ = ["LabelSelector", "LabelSelectorRequirement", "ObjectName", "Quantity", "Resources", "Toleration"]
+__all__ = [
+    "LABEL_ADVICE",
+    "LABEL_NAME",
+    "LABEL_PATTERN",
+    "LabelSelector",
+    "LabelSelectorRequirement",
+    "LabelValue",
+    "ObjectName",
+    "Quantity",
+    "Resources",
+    "Toleration",
+]
 
 # k8s.io/apimachinery/pkg/api/resource: the pattern that its own generator writes for a quantity, but for the sign.
 _QUANTITY, _QUANTITY_RULE = worded(
@@ -26,16 +37,16 @@ _OBJECT_NAME, _OBJECT_NAME_RULE = worded(
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, json_schema_extra=_OBJECT_NAME_RULE), _OBJECT_NAME]
 """The name of an object, as RFC 1123 writes host names."""
 
-_LABEL = "^([-.a-z0-9]{1,253}/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
-_LABEL_ADVICE = "write the name of a label, such as app or example.net/app"
-_LABEL_NAME, _LABEL_NAME_RULE = worded(_LABEL, _LABEL_ADVICE)
-_LABEL_NAMES_RULE = refused_unless((f"self.all(name, name.matches('{_LABEL}'))", _LABEL_ADVICE))
+LABEL_PATTERN = "^([-.a-z0-9]{1,253}/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
+LABEL_ADVICE = "write the name of a label, such as app or example.net/app"
+LABEL_NAME, _LABEL_NAME_RULE = worded(LABEL_PATTERN, LABEL_ADVICE)
+_LABEL_NAMES_RULE = refused_unless((f"self.all(name, name.matches('{LABEL_PATTERN}'))", LABEL_ADVICE))
 _LABEL_VALUE, _LABEL_VALUE_RULE = worded(
     "^([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$",
     "write the value of a label: letters, digits, '-', '_' and '.', with a letter or digit at both ends",
 )
 
-LabelName = Annotated[str, Field(min_length=1, max_length=317, json_schema_extra=_LABEL_NAME_RULE), _LABEL_NAME]
+LabelName = Annotated[str, Field(min_length=1, max_length=317, json_schema_extra=_LABEL_NAME_RULE), LABEL_NAME]
 LabelValue = Annotated[str, Field(max_length=63, json_schema_extra=_LABEL_VALUE_RULE), _LABEL_VALUE]
 
 
@@ -96,7 +107,7 @@ class LabelSelector(Spec):
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
 
     match_labels: Annotated[
-        dict[Annotated[str, _LABEL_NAME], LabelValue] | None,
+        dict[Annotated[str, LABEL_NAME], LabelValue] | None,
         Field(max_length=32, description="Labels with their values.", json_schema_extra=_LABEL_NAMES_RULE),
     ] = None
     match_expressions: Annotated[

@@ -13,6 +13,7 @@ from eventfed.spec import DepartureSpec, EventSpec, Spec, check_events, refused_
 
 from .kubernetes_types import LabelSelector, ObjectName, Resources, Toleration
 from .nats_spec import CredentialsSpec, NatsSpec, SecretKey, StreamSpec, StreamStorage, SubjectToken, TlsSpec
+from .pod_template import PodSecuritySpec, PodTemplateSpec
 
 __all__ = [
     "GROUP",
@@ -29,6 +30,8 @@ __all__ = [
     "Method",
     "NatsSpec",
     "PlacementSpec",
+    "PodSecuritySpec",
+    "PodTemplateSpec",
     "Protocol",
     "SecretKey",
     "StreamSpec",
@@ -187,7 +190,7 @@ class AgentSpec(Spec):
         tuple[ObjectName, ...],
         Field(
             max_length=8,
-            description="Names of the Secrets with which the image is pulled.",
+            description="Names of the Secrets with which the image is pulled. Empty: those of the chart.",
             json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
     ] = ()
@@ -195,6 +198,10 @@ class AgentSpec(Spec):
         requests={"cpu": "20m", "memory": "96Mi"}, limits={"memory": "256Mi"}
     )
     placement: Annotated[PlacementSpec, Field(description="On which nodes agents run.")] = PlacementSpec()
+    pod_template: Annotated[
+        PodTemplateSpec,
+        Field(description="Labels, annotations, affinity, security, variables and volumes of the agents' pods."),
+    ] = PodTemplateSpec()
     update_strategy: Annotated[UpdateStrategySpec, Field(description="How agents are replaced.")] = UpdateStrategySpec()
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="The least that agents write to their log.")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from eventfed_operator.crd.resource import PodSecuritySpec, PodTemplateSpec
 from eventfed_operator.environment import MisconfiguredEnvironment, read_environment
 from eventfed_operator.process import main
 
@@ -30,6 +31,9 @@ def test_what_the_chart_says_is_read(passwords: dict[str, str]) -> None:
             "EVENTFED_HTTP": "[::]:9000",
             "EVENTFED_METRICS_FROM": '[{"podSelector": {}}]',
             "EVENTFED_RESYNC": "10",
+            "EVENTFED_PULL_SECRETS": "registry,other",
+            "EVENTFED_AGENT_POD_TEMPLATE": '{"labels": {"a": "b"}, "securityContext": {"runAsNonRoot": true},'
+            ' "containerSecurityContext": {"procMount": "Default"}}',
         }
     )
     assert configuration.settings.nats is not None
@@ -44,8 +48,13 @@ def test_what_the_chart_says_is_read(passwords: dict[str, str]) -> None:
     assert configuration.http == ("::", 9000)
     assert configuration.settings.metrics_from == ({"podSelector": {}},)
     assert configuration.resync == 10
+    assert configuration.settings.pull_secrets == ("registry", "other")
+    assert configuration.settings.agent_template == PodTemplateSpec(
+        labels={"a": "b"}, security_context=PodSecuritySpec(run_as_non_root=True)
+    )
+    assert configuration.settings.container_security == {"procMount": "Default"}
     assert "two" not in repr(configuration)
-    assert "one" not in repr(configuration).replace("None", "")
+    assert "'one'" not in repr(configuration)
 
 
 def test_without_nats_and_lease_neither_is_used() -> None:
@@ -68,6 +77,10 @@ def test_without_nats_and_lease_neither_is_used() -> None:
         ("EVENTFED_METRICS_FROM", "{}"),
         ("EVENTFED_METRICS_FROM", "["),
         ("EVENTFED_METRICS_FROM", "[]"),
+        ("EVENTFED_AGENT_POD_TEMPLATE", "[]"),
+        ("EVENTFED_AGENT_POD_TEMPLATE", "{"),
+        ("EVENTFED_AGENT_POD_TEMPLATE", '{"containerSecurityContext": 5}'),
+        ("EVENTFED_AGENT_POD_TEMPLATE", '{"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}'),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(name: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
