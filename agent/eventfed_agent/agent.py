@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from eventfed import EID, Event, EventfedError, Federation
+from eventfed.pace import Backoff
 from eventfed.spec import Spec
 from eventfed.wire.roster import Roster
 
@@ -39,7 +40,7 @@ from .roster_changes import Parting, part_with, roster_members, with_rules
 
 __all__ = ["Agent", "AgentError"]
 
-_RESTART_PAUSE = 1.0
+_RESTART_PAUSE, _RESTART_LIMIT = 1.0, 60.0
 
 
 class AgentError(EventfedError):
@@ -151,6 +152,7 @@ class Agent:
             self.journal.info("tokens_changed", configuration.agent.name, tokens=len(tokens.values))
             for member in self.members.values():
                 member.adapter.use_tokens(tokens)
+                member.turns.hurry()
         self._configure()
 
     def _configure(self, before: Roster | None = None) -> None:
@@ -235,7 +237,7 @@ class Agent:
         del self._partings[member.name]
         self._start_missing()
 
-    def _start(self, configuration: MemberConfiguration) -> None:
+    def _start(self, configuration: MemberConfiguration, backoff: Backoff | None = None) -> None:
         adapter = PjsipAdapter(
             self.user_agent,
             Address(configuration.host, configuration.port, Transport[configuration.transport.upper()]),
@@ -256,18 +258,20 @@ class Agent:
         )
         self.members[member.name] = member
         self._by_host.setdefault(configuration.host, []).append(member)
-        self._running[member.name] = self._tasks.create_task(self._serve(member), name=f"member {member.name}")
+        serving = self._serve(member, backoff or Backoff(_RESTART_PAUSE, _RESTART_LIMIT))
+        self._running[member.name] = self._tasks.create_task(serving, name=f"member {member.name}")
 
-    async def _serve(self, member: Member) -> None:
+    async def _serve(self, member: Member, backoff: Backoff) -> None:
+        backoff.succeeded(self._loop.time())
         try:
             await member.run()
         except Exception:
             # One member's misfortune must not be that of all others on this node.
             self.member_failures += 1
             self.journal.failed("member_failed", member.name)
-            await asyncio.sleep(_RESTART_PAUSE)
+            await asyncio.sleep(backoff.failed(self._loop.time()))
             self._forget(member)
-            self._start(member.configuration)
+            self._start(member.configuration, backoff)
 
     async def _end(self, name: str) -> None:
         task = self._running[name]

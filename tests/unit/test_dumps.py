@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventfed import DeviceState, Mailbox
+from eventfed.pace import Backoff
 from eventfed_agent.members.dumps import Dumps, DumpWindow, Phase
 from eventfed_agent.members.names import PROBE_PREFIX
 
@@ -15,7 +16,7 @@ SWEEP, RETRY = 3600.0, 0.25
 
 
 def dumps() -> Dumps:
-    return Dumps(sweep=SWEEP, retry=RETRY)
+    return Dumps(sweep=SWEEP, backoff=Backoff(RETRY, 4.0, draw=lambda: 0.0))
 
 
 def test_nothing_is_asked_for_without_evidence() -> None:
@@ -40,7 +41,7 @@ def test_while_one_is_under_way_no_other_is_due() -> None:
     asker.asked()
     assert (asker.phase, asker.due) == (Phase.DUMPING, None)
     asker.echoed(set(), 2.0)
-    assert (asker.phase, asker.due) == (Phase.IDLE, 1.0)
+    assert (asker.phase, asker.due) == (Phase.IDLE, 2.0 + RETRY)
 
 
 def test_after_a_clean_dump_the_next_is_the_sweep() -> None:
@@ -107,7 +108,7 @@ def test_a_gap_outside_a_dump_is_not_the_dumps_business() -> None:
     assert asker.echoed({"PJSIP/1001"}, 0.0).missing == {"PJSIP/1001"}
 
 
-def test_failures_are_repeated_later_each_time_and_success_forgets_them() -> None:
+def test_failures_are_repeated_later_each_time_and_a_success_that_lasts_forgets_them() -> None:
     asker, now, pauses = dumps(), 0.0, []
     for _ in range(8):
         asker.begin()
@@ -119,8 +120,25 @@ def test_failures_are_repeated_later_each_time_and_success_forgets_them() -> Non
     asker.begin()
     asker.asked()
     asker.echoed(set(), now)
+    asker.need("gap", now, changed=False)
+    assert asker.due == now + 4.0
+    now += 4.0
     asker.begin()
     asker.failed(now)
+    assert asker.due == now + RETRY
+
+
+def test_evidence_that_the_member_changed_makes_a_long_pause_short_but_does_not_end_it() -> None:
+    asker, now = dumps(), 0.0
+    for _ in range(6):
+        asker.begin()
+        asker.failed(now)
+        now = asker.due or now
+    asker.begin()
+    asker.failed(now)
+    asker.need("gap", now + 0.1, changed=False)
+    assert asker.due == now + 4.0
+    asker.need("initial", now + 0.1)
     assert asker.due == now + RETRY
 
 

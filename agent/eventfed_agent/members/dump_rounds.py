@@ -1,13 +1,15 @@
 """Carries out dumps: the request, the probe behind it, and its echo."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from eventfed import EID, EventType
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from .dumps import DumpResult, Dumps
+from .turns import Turns
 
 __all__ = ["DumpHost", "DumpRounds"]
 
@@ -48,8 +50,9 @@ class DumpHost(Protocol):
 class DumpRounds:
     """Asks one member for dumps whenever `Dumps` says so."""
 
-    def __init__(self, dumps: Dumps, adapter: Adapter, host: DumpHost) -> None:
+    def __init__(self, dumps: Dumps, turns: Turns, adapter: Adapter, host: DumpHost) -> None:
         self.dumps = dumps
+        self._turns = turns
         self._adapter = adapter
         self._host = host
         self._wake = asyncio.Event()
@@ -57,9 +60,11 @@ class DumpRounds:
         self._learned = asyncio.Event()
         self._refused = False
 
-    def need(self, reason: str) -> None:
-        """There is evidence that something was missed."""
-        self.dumps.need(reason, self._now())
+    def need(self, reason: str, *, changed: bool = True) -> None:
+        """There is evidence that something was missed; `changed`: since the member is not what it was."""
+        self.dumps.need(reason, self._now(), changed=changed)
+        if changed:
+            self._turns.hurry()
         self._wake.set()
 
     def refused(self) -> None:
@@ -67,7 +72,7 @@ class DumpRounds:
         self._refused = self.dumps.window is not None
 
     def claimed(self) -> None:
-        """The member is ours from now on. A dump of which something was refused, perhaps its end, is begun anew."""
+        """The member is ours from now on. A dump of which something was refused, perhaps its end, is begun again."""
         self.need("claimed")
         if self._refused:
             self._echo.set()
@@ -97,8 +102,8 @@ class DumpRounds:
             due = self.dumps.due
             if due is None or not self._host.can_dump:
                 await self._wake.wait()
-            elif due > self._now():
-                await _wait(self._wake.wait, due - self._now())
+            elif (left := max(due - self._now(), *map(self._turns.left, self._host.wanted_types()), 0.0)) > 0:
+                await _wait(self._wake.wait, left)
             else:
                 await self._round()
 
@@ -107,7 +112,7 @@ class DumpRounds:
         self._refused = False
         window = self.dumps.begin()
         for kind in self._host.wanted_types():
-            if not self._accepted(await self._adapter.request_dump(kind)):
+            if not await self._ask(kind, self._adapter.request_dump(kind)):
                 return
         if self._host.eid is None:
             # A server that never heard of us says who it is in the dump itself.
@@ -116,7 +121,7 @@ class DumpRounds:
         if eid is None:
             self.dumps.failed(self._now())
             return
-        if not self._accepted(await self._adapter.probe(window.probe, eid)):
+        if not await self._ask(EventType.DEVICE_STATE_CHANGE, self._adapter.probe(window.probe, eid)):
             return
         self.dumps.asked()
         while not self._echo.is_set():
@@ -131,7 +136,12 @@ class DumpRounds:
         result = self.dumps.echoed(self._host.known_devices(), self._now())
         self._host.dump_ended(result, heard_probe=True)
 
-    def _accepted(self, outcome: AdapterOutcome) -> bool:
+    async def _ask(self, stream: EventType, question: Coroutine[Any, Any, AdapterOutcome]) -> bool:
+        """Whether the member accepted it. Both requests of devices go into one publication."""
+        with contextlib.closing(question):
+            async with self._turns.turn(stream):
+                outcome = await question
+                self._turns.ended(stream, outcome)
         if outcome.intrusion:
             self._host.suspect_intrusion()
         if outcome.delivery is Delivery.ACCEPTED:

@@ -11,10 +11,14 @@ import secrets
 from dataclasses import dataclass, field
 
 from eventfed import DeviceState, Mailbox
+from eventfed.pace import Backoff
 
 from .names import PROBE_PREFIX
 
 __all__ = ["DumpResult", "DumpWindow", "Dumps", "Phase"]
+
+_FLOOR = 0.25
+_LIMIT = 4.0
 
 
 class Phase(enum.Enum):
@@ -53,28 +57,33 @@ class Dumps:
 
     Args:
         sweep: seconds after which a dump is asked for without any evidence.
-        retry: first pause before asking again after unsure devices or silence; doubles up to 16 times that.
+        backoff: the pauses after each dump, whatever came of it and whatever asks for another one.
     """
 
-    def __init__(self, *, sweep: float = 3600.0, retry: float = 0.25) -> None:
+    def __init__(self, *, sweep: float = 3600.0, backoff: Backoff | None = None) -> None:
         self.sweep = sweep
-        self._retry = retry
-        self._pause = retry
+        self._backoff = backoff if backoff is not None else Backoff(_FLOOR, _LIMIT)
         self.phase = Phase.IDLE
         self.window: DumpWindow | None = None
         self.completed = 0
         self.reasons: dict[str, int] = {}
         self._due: float | None = None
 
-    def need(self, reason: str, now: float) -> None:
-        """There is evidence that something was missed: ask as soon as no dump is under way."""
+    def need(self, reason: str, now: float, *, changed: bool = True) -> None:
+        """There is evidence that something was missed: ask as soon as no dump is under way and its pause is over.
+
+        Args:
+            changed: the member is not what it was when it was asked last, so the pause need not be a long one.
+        """
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        if changed:
+            self._backoff.hurry(now)
         self._due = now if self._due is None else min(self._due, now)
 
     @property
     def due(self) -> float | None:
         """When the next dump is to be asked for; None before the first evidence, or while one is under way."""
-        return self._due if self.phase is Phase.IDLE else None
+        return max(self._due, self._backoff.due) if self.phase is Phase.IDLE and self._due is not None else None
 
     def begin(self) -> DumpWindow:
         """A request is about to be sent: from here on what is heard belongs to the window."""
@@ -129,12 +138,11 @@ class Dumps:
         if window.unsure or window.gap:
             self._again(now)
         else:
-            self._pause = self._retry
+            self._backoff.rest(now)
             later = now + self.sweep
             self._due = later if self._due is None else min(self._due, later)
         return DumpResult(len(window.heard), frozenset(window.unsure), missing, not window.gap)
 
     def _again(self, now: float) -> None:
-        again = now + self._pause
-        self._due = again if self._due is None else min(self._due, again)
-        self._pause = min(self._pause * 2, self._retry * 16)
+        self._backoff.failed(now)
+        self._due = now

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 
 from eventfed import EID, Claim, ClaimState, Event, EventType, Federation, Lease, StateKey
+from eventfed.pace import Backoff
 
 from ..configuration import MemberConfiguration
 from ..event_log import Journal
@@ -16,7 +17,7 @@ from .names import Filters
 
 __all__ = ["Identity"]
 
-_RIVAL_CHECK = 10.0
+_RIVAL_FLOOR, _RIVAL_CHECK = 2.0, 10.0
 _RIVAL_TRIES = 3
 _RETRANSMISSIONS = 32.0
 """For how long a server repeats a request that is not answered, in seconds (Timer F, RFC 3261 17.1.2.2)."""
@@ -67,6 +68,7 @@ class Identity:
         self._withdrawal: asyncio.Timeout | None = None
         self._contested = asyncio.Event()
         self._look_again = asyncio.Event()
+        self._contests = Backoff(_RIVAL_FLOOR, _RIVAL_CHECK)
 
     @property
     def held(self) -> bool:
@@ -260,16 +262,23 @@ class Identity:
         """Another server holds our EID: a duplicate if it answers, a predecessor if it does not."""
         while (rival := self._rival()) is not None:
             self._look_again.clear()
-            if self._registry.is_gone(rival.uid) or not await self._rival_answers(rival.address):
+            gone = self._registry.is_gone(rival.uid)
+            # Two agents that cannot reach each other's member would take the lease from each other in turn.
+            if not gone and not self._contests.left(_now()):
+                gone = not await self._rival_answers(rival.address)
+                self._contests.rest(_now())
+                if not gone:
+                    self._journal.warn("duplicate_eid", self._configuration.name, eid=str(self.eid), holder=rival.name)
+                    self.duplicate_of = f"{rival.name} ({rival.address}, agent {rival.agent})"
+            if gone:
                 self._journal.info("member_replaces", self._configuration.name, predecessor=rival.name)
                 if self._claim is not None and self._rival() is not None:
                     self._claim.force()
                 return
-            self._journal.warn("duplicate_eid", self._configuration.name, eid=str(self.eid), holder=rival.name)
-            self.duplicate_of = f"{rival.name} ({rival.address}, agent {rival.agent})"
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RIVAL_CHECK):
+                async with asyncio.timeout(self._contests.left(_now())):
                     await self._look_again.wait()
+                self._contests.hurry(_now())
 
     def _rival(self) -> Lease | None:
         claim = self._claim

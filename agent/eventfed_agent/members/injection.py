@@ -5,7 +5,6 @@ So a device that changes a thousand times while a member is slow costs that memb
 """
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,12 +15,13 @@ from eventfed import EID, Cursor, Event, EventType, StateKey, View, neutral_devi
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from .mailboxes import MailboxSlots
 from .names import Filters
+from .turns import Turns
 
 __all__ = ["InjectionCounters", "Injector"]
 
 _LANE_LIMIT = 64
 _ATTEMPTS = 3
-_REFUSAL_PAUSE = 1.0
+_LOOK_AGAIN = 0.2
 
 Item: TypeAlias = tuple[EventType, EID | None, str]
 """A device of one server, or a mailbox (of all servers: EID None)."""
@@ -64,6 +64,7 @@ class Injector:
         federation_eid: stands for "the others" in mailboxes.
         view: what the federation says.
         own_word: what the member itself said last of a state.
+        turns: when the member may be asked again after it refused.
         may_inject: whether this agent holds the member's lease at this moment.
         on_trouble: told of each injection that did not succeed.
         on_intrusion: told of each time the member had lost a publication of ours, whether the injection succeeded then.
@@ -79,6 +80,7 @@ class Injector:
         filters: Filters,
         slots: MailboxSlots,
         adapter: Adapter,
+        turns: Turns,
         own_word: Callable[[StateKey], Event | None],
         may_inject: Callable[[], bool],
         on_trouble: Callable[[AdapterOutcome], None],
@@ -93,6 +95,7 @@ class Injector:
         self._filters = filters
         self._withdrawing = False
         self._adapter = adapter
+        self._turns = turns
         self._own_word = own_word
         self._may_inject = may_inject
         self._on_trouble = on_trouble
@@ -102,7 +105,6 @@ class Injector:
         self._cursor: Cursor = view.cursor()
         self._wake = asyncio.Event()
         self._gate = asyncio.Event()
-        self._restarted = asyncio.Event()
         self._space = asyncio.Event()
         self._settled = asyncio.Event()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
@@ -126,9 +128,7 @@ class Injector:
         self.slots.forget()
         self._cursor.rewind()
         self._wake.set()
-        # Whoever waits for better times: they have come.
-        self._restarted.set()
-        self._restarted.clear()
+        self._turns.hurry()
 
     def touch(self, mailbox: str) -> None:
         """The member's own counts of a mailbox changed."""
@@ -223,28 +223,36 @@ class Injector:
                 lane.wake.clear()
                 await lane.wake.wait()
             await self._gate.wait()
-            if not lane.items:
-                continue
-            item, attempts = lane.items.popitem(last=False)
-            self._space.set()
-            event = self._value(item)
-            if event is None:
-                self._settled.set()
-                continue
-            if not self._may_inject():
-                lane.put(item, attempts, first=True)
-                await asyncio.sleep(0.2)
-                continue
-            lane.busy = True
-            spoken = self.slots.announcements(item[2])
-            try:
-                outcome = await self._adapter.inject(event, number)
-            finally:
-                lane.busy = False
-                self._settled.set()
-            await self._settle(lane, item, attempts, event, outcome, spoken)
+            async with self._turns.turn(number):
+                may_inject = await self._inject_next(number, lane)
+            if not may_inject:
+                await asyncio.sleep(_LOOK_AGAIN)
 
-    async def _settle(
+    async def _inject_next(self, number: int, lane: _Lane) -> bool:
+        """One item of a lane, with the value that it has now. Returns whether this agent may inject at all."""
+        if not lane.items or not self._gate.is_set():
+            return True
+        item, attempts = lane.items.popitem(last=False)
+        self._space.set()
+        event = self._value(item)
+        if event is None:
+            self._settled.set()
+            return True
+        if not self._may_inject():
+            lane.put(item, attempts, first=True)
+            return False
+        lane.busy = True
+        spoken = self.slots.announcements(item[2])
+        try:
+            outcome = await self._adapter.inject(event, number)
+        finally:
+            lane.busy = False
+            self._settled.set()
+        self._turns.ended(number, outcome)
+        self._settle(lane, item, attempts, event, outcome, spoken)
+        return True
+
+    def _settle(
         self, lane: _Lane, item: Item, attempts: int, event: Event, outcome: AdapterOutcome, spoken: int
     ) -> None:
         if outcome.intrusion:
@@ -261,21 +269,14 @@ class Injector:
         if outcome.delivery is Delivery.SILENT:
             self.counters.silent += 1
             lane.put(item, attempts, first=True)
-            await self._pause()
             return
         self.counters.refused += 1
-        # 500 is Asterisk's word for a body it cannot read: asking again would hold the lane up for ever. All other
-        # answers are about the server's configuration and heal when that is mended.
+        # 500 is Asterisk's word for a body that it cannot read: asking again without an end would hold the lane up. All
+        # other answers are about the server's configuration and heal when that is mended.
         if outcome.status == 500 and attempts + 1 >= _ATTEMPTS:
             self.counters.given_up += 1
             return
-        lane.put(item, attempts + 1, first=True)
-        await self._pause()
-
-    async def _pause(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_REFUSAL_PAUSE):
-                await self._restarted.wait()
+        lane.put(item, attempts + 1, first=outcome.status != 500)
 
     # --- values -----------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from .mailboxes import MailboxSlots
 from .member_status import ADVICE, OVERWRITES, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict, explain
 from .names import PROBE_PREFIX, Filters
 from .news import SharedNews
+from .turns import Turns
 
 __all__ = ["Member"]
 
@@ -60,7 +61,8 @@ class Member:
         self._federation_eid = federation_eid
         self._journal = journal
         self._on_delivered = on_delivered
-        self._rounds = DumpRounds(self.dumps, adapter, self)
+        self.turns = Turns()
+        self._rounds = DumpRounds(self.dumps, self.turns, adapter, self)
         self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
         self._news = SharedNews()
         self._trouble: str | None = None
@@ -171,7 +173,7 @@ class Member:
         )
         identity.injector.refilter(filters)
         identity.repeat_mailboxes(filters)
-        self._rounds.need("filters")
+        self._rounds.need("filters", changed=False)
 
     def refresh(self, reason: str) -> None:
         """Somebody asks for everything again."""
@@ -211,7 +213,7 @@ class Member:
         if publication.cseq_gap:
             self.counters.gaps += 1
             self.dumps.gap()
-            self._rounds.need("gap")
+            self._rounds.need("gap", changed=False)
         if isinstance(payload, RefreshPayload):
             if publication.kind is PublicationKind.INITIAL:
                 # Asterisk's first word after its start; what it says of its mailboxes from now on is news.
@@ -323,6 +325,7 @@ class Member:
             filters=self._filters,
             slots=slots,
             adapter=self.adapter,
+            turns=self.turns,
             own_word=lambda key: self.identity.last_word(key) if self.identity is not None else None,
             may_inject=lambda: self.identity is not None and self.identity.held,
             on_trouble=self.dump_failed,
@@ -355,16 +358,13 @@ class Member:
 
     def _freed(self) -> None:
         self._caught_up = False
-        # If it is us whom the member publishes to, the dump will come here.
-        self._rounds.need("freed")
+        self._rounds.need("freed")  # if it is us whom the member publishes to, the dump will come here
 
     def dump_failed(self, outcome: AdapterOutcome) -> None:
         label = str(outcome.status) if outcome.status else outcome.delivery.value
         self.counters.failures[label] = self.counters.failures.get(label, 0) + 1
-        if outcome.delivery is Delivery.REFUSED:
-            self._rounds.need("refused")
-            if outcome.status in ADVICE:
-                self._set_trouble(ADVICE[outcome.status])
+        if outcome.delivery is Delivery.REFUSED and outcome.status in ADVICE:
+            self._set_trouble(ADVICE[outcome.status])
 
     def _intruded(self) -> None:
         self._journal.warn("possible_intrusion", self.name, **INTRUSION)

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
+from eventfed.pace import Backoff
+
 from ..members.member import Member
 from ..members.names import PROBE_PREFIX
 
 __all__ = ["hand_over"]
 
-_NUDGE = 0.5
+_LOOK = 0.25
+_FLOOR, _LIMIT = 1.0, 4.0
 _DEVICE = f"{PROBE_PREFIX}handover"
 
 
@@ -20,14 +23,17 @@ async def hand_over(members: Callable[[], Iterable[Member]], within: float) -> N
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + within
+    backoff = Backoff(_FLOOR, _LIMIT)
     async with asyncio.TaskGroup() as group:
         nudges: list[asyncio.Task[None]] = []
         while loop.time() < end:
             held = [member for member in members() if member.identity is not None and member.identity.held]
             if not held:
                 break
-            nudges += [group.create_task(_nudge(member)) for member in held]
-            await asyncio.sleep(min(_NUDGE, end - loop.time()))
+            if not backoff.left(loop.time()):
+                nudges += [group.create_task(_nudge(member)) for member in held]
+                backoff.failed(loop.time())
+            await asyncio.sleep(max(0.0, min(_LOOK, end - loop.time())))
         for nudge in nudges:
             nudge.cancel()
 
