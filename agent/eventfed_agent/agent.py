@@ -19,7 +19,7 @@ from .latencies import Latencies
 from .members.member import Member
 from .members.member_status import Verdict
 from .members.names import Filters
-from .nats_access import credentials, federation_settings
+from .nats_access import credentials_source, federation_settings
 from .pjsip.adapter import PjsipAdapter, answers
 from .pjsip.deferred_answers import MailboxAnswers
 from .pjsip.payloads import MalformedPayload, Payload, parse_payload
@@ -105,7 +105,7 @@ class Agent:
                     agent=configuration.agent.name,
                     prefix=configuration.nats.subject_prefix,
                     settings=federation_settings(configuration),
-                    credentials=credentials(configuration.nats),
+                    credentials=credentials_source(configuration.nats),
                 )
             )
             stack.callback(self.federation.on_refresh(self._refresh_requested))

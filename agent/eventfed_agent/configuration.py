@@ -95,6 +95,7 @@ class NatsSection(Spec):
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    tls_handshake_first: bool = False
     inbox_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] = "_INBOX"
     create_stream: bool = True
     storage: Literal["file", "memory"] = "file"

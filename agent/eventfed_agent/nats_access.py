@@ -1,13 +1,14 @@
 """From the configuration file to what the federation client wants."""
 
+import functools
 import ssl
 
-from eventfed import Credentials, FederationSettings, MailboxDeparture, Storage
+from eventfed import Credentials, CredentialsSource, FederationSettings, MailboxDeparture, Storage
 from eventfed.spec import MailboxesOfDeparted
 
 from .configuration import AgentConfiguration, ConfigurationError, NatsSection, read_secret
 
-__all__ = ["credentials", "federation_settings"]
+__all__ = ["credentials", "credentials_source", "federation_settings"]
 
 
 def federation_settings(configuration: AgentConfiguration) -> FederationSettings:
@@ -28,6 +29,16 @@ def federation_settings(configuration: AgentConfiguration) -> FederationSettings
     )
 
 
+def credentials_source(nats: NatsSection) -> CredentialsSource:
+    """Reads secrets and certificates each time that they are needed, so that files may be replaced.
+
+    Raises:
+        ConfigurationError: at once, when a file cannot be read or used now.
+    """
+    credentials(nats)
+    return functools.partial(credentials, nats)
+
+
 def credentials(nats: NatsSection) -> Credentials:
     """Secrets and certificates, read from their files.
 
@@ -36,7 +47,8 @@ def credentials(nats: NatsSection) -> Credentials:
     """
     password, token = read_secret(nats.password_file), read_secret(nats.token_file)
     context: ssl.SSLContext | None = None
-    if nats.ca_file or nats.certificate_file or any(s.startswith(("tls://", "wss://")) for s in nats.servers):
+    asks_for_tls = any(server.startswith(("tls://", "wss://")) for server in nats.servers)
+    if nats.ca_file or nats.certificate_file or nats.tls_handshake_first or asks_for_tls:
         try:
             context = ssl.create_default_context(cafile=nats.ca_file)
             if nats.certificate_file is not None:
@@ -50,5 +62,6 @@ def credentials(nats: NatsSection) -> Credentials:
         nkey_seed_file=nats.nkey_seed_file,
         creds_file=nats.credentials_file,
         tls=context,
+        tls_handshake_first=nats.tls_handshake_first,
         inbox_prefix=nats.inbox_prefix,
     )

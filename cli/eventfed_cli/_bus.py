@@ -17,7 +17,7 @@ from eventfed_agent.configuration import (
     NatsSection,
     load_configuration,
 )
-from eventfed_agent.nats_access import credentials, federation_settings
+from eventfed_agent.nats_access import credentials_source, federation_settings
 
 from ._bus_options import BusOptions
 from ._exits import BusUnreachable
@@ -106,7 +106,7 @@ async def connect(access: BusAccess, *, create_stream: bool = False) -> AsyncIte
         agent=AGENT_NAME,
         prefix=access.nats.subject_prefix,
         settings=settings,
-        credentials=credentials(access.nats),
+        credentials=credentials_source(access.nats),
     ) as federation:
         if not await federation.wait_synced(access.timeout):
             raise BusUnreachable(explain(federation.problem, access))

@@ -6,7 +6,7 @@ from .core.claims import Claim, ClaimState
 from .core.counters import FederationCounters
 from .core.reports import Reports
 from .core.rosters import Rosters
-from .core.settings import Credentials, FederationSettings, MailboxDeparture, Storage
+from .core.settings import Credentials, CredentialsSource, FederationSettings, MailboxDeparture, Storage
 from .core.view import State, View
 from .federation import Federation
 from .jetstream.administration import Administration, StreamInfo
@@ -42,6 +42,7 @@ __all__ = [
     "ClaimState",
     "ConnectionLost",
     "Credentials",
+    "CredentialsSource",
     "Cursor",
     "DeviceState",
     "Element",

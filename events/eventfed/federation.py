@@ -22,7 +22,7 @@ from .core.outbox import Outbox
 from .core.ownership import Ownership
 from .core.reports import Reports
 from .core.rosters import Rosters
-from .core.settings import Credentials, FederationSettings
+from .core.settings import Credentials, CredentialsSource, FederationSettings
 from .core.tombstones import DeputyPublication
 from .core.view import View
 from .core.watch import watch
@@ -60,7 +60,7 @@ class Federation:
         subjects: Subjects,
         agent: str,
         settings: FederationSettings,
-        credentials: Credentials | None,
+        credentials: Credentials | CredentialsSource | None,
     ) -> None:
         self.subjects = subjects
         self.agent = agent
@@ -129,7 +129,7 @@ class Federation:
         site: str = "local",
         prefix: str = "eventfed",
         settings: FederationSettings | None = None,
-        credentials: Credentials | None = None,
+        credentials: Credentials | CredentialsSource | None = None,
     ) -> AsyncGenerator["Federation", None]:
         """A client that connects, reads and publishes while the context is open.
 
@@ -141,6 +141,7 @@ class Federation:
             federation: its name, one token; under Kubernetes ``<namespace>_<name>``.
             agent: who we are: the name of the node, of the host, or of a tool.
             site, prefix: our site of the federation, and the first token of all subjects.
+            credentials: what proves who we are, or a function that reads it anew before each attempt to connect.
 
         Raises:
             MalformedSubject: for a name that is no token.

@@ -119,7 +119,7 @@ def _nats(spec: NatsSpec, settings: Settings) -> tuple[dict[str, Any], tuple[Sec
         chart = settings.nats
         if chart is None:
             raise InvalidResource(NO_NATS)
-        section = {
+        section: dict[str, Any] = {
             "servers": list(chart.servers),
             "user": chart.user,
             "password_file": f"{CONFIGURATION_FOLDER}/nats-password",
@@ -144,6 +144,8 @@ def _nats(spec: NatsSpec, settings: Settings) -> tuple[dict[str, Any], tuple[Sec
         if spec.tls.certificate is not None:
             mount("certificate_file", spec.tls.certificate, "tls.crt")
             mount("key_file", spec.tls.certificate, "tls.key")
+        if spec.tls.handshake_first:
+            section["tls_handshake_first"] = True
     return section, tuple(files), {}
 
 

@@ -34,6 +34,7 @@ class BusAccess:
     user: str | None = None
     secrets: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     inbox_prefix: str = "_INBOX"
+    tls_handshake_first: bool = False
 
 
 def bus_access(
@@ -66,7 +67,8 @@ def bus_access(
             found["certificate"] = _value(secrets, spec.tls.certificate, "tls.crt")
             found["key"] = _value(secrets, spec.tls.certificate, "tls.key")
     user = credentials.user if credentials is not None else None
-    return BusAccess(tuple(spec.servers), user, tuple(sorted(found.items())))
+    first = spec.tls is not None and spec.tls.handshake_first
+    return BusAccess(tuple(spec.servers), user, tuple(sorted(found.items())), tls_handshake_first=first)
 
 
 def _references(credentials: CredentialsSpec | None) -> dict[str, SecretKey]:
@@ -135,5 +137,6 @@ def _credentials(access: BusAccess, folder: Path) -> Credentials:
         nkey_seed_file=files.get("nkey_seed"),
         creds_file=files.get("credentials_file"),
         tls=context,
+        tls_handshake_first=access.tls_handshake_first,
         inbox_prefix=access.inbox_prefix,
     )

@@ -174,7 +174,7 @@ def _bus_reachable(case: Circumstances) -> Verdict:
 def _other_access(case: Circumstances) -> str:
     """What to do when NATS refuses us."""
     if case.resource.spec.nats.servers is None:
-        return "Restart the operator if the passwords of the chart's NATS were changed"
+        return "Restart the chart's NATS if its passwords were changed: it reads them at its start"
     return "Check spec.nats.credentials and operatorCredentials, and what stands in the Secrets that they name"
 
 

@@ -1,8 +1,9 @@
 """How the operator is told what to do: by environment variables, which the chart sets."""
 
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ from eventfed import Credentials, EventfedError
 from .crd.resource import PodTemplateSpec
 from .resources import ChartNats, Settings
 
-__all__ = ["ElectionSettings", "MisconfiguredEnvironment", "OperatorConfiguration", "read_environment"]
+__all__ = [
+    "ChartPasswords",
+    "ElectionSettings",
+    "MisconfiguredEnvironment",
+    "OperatorConfiguration",
+    "read_environment",
+]
+
+_log = logging.getLogger("eventfed.operator")
+_OPERATOR_FILE = "EVENTFED_NATS_OPERATOR_PASSWORD_FILE"
+_AGENT_FILE = "EVENTFED_NATS_AGENT_PASSWORD_FILE"
 
 
 class MisconfiguredEnvironment(EventfedError, ValueError):
@@ -38,6 +49,32 @@ class ElectionSettings:
     renewal: float = 3.0
 
 
+class ChartPasswords:
+    """The passwords of the chart's NATS as they are now: their Secret is mounted, and may be replaced.
+
+    Args:
+        environment: names the two files.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {name: environment.get(name, "") for name in (_OPERATOR_FILE, _AGENT_FILE)}
+        self._problem = ""
+
+    def renew(self, settings: Settings, operator: Credentials | None) -> tuple[Settings, Credentials | None]:
+        """The same with the passwords of now. What cannot be read is logged once, and what was known stays."""
+        if settings.nats is None or operator is None:
+            return settings, operator
+        try:
+            own, agents = _secret(self._environment, _OPERATOR_FILE), _secret(self._environment, _AGENT_FILE)
+        except MisconfiguredEnvironment as error:
+            if str(error) != self._problem:
+                self._problem = str(error)
+                _log.warning("%s; the passwords of before are used", error)
+            return settings, operator
+        self._problem = ""
+        return replace(settings, nats=replace(settings.nats, password=agents)), replace(operator, password=own)
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorConfiguration:
     """Everything that the process is told.
@@ -45,6 +82,7 @@ class OperatorConfiguration:
     Args:
         namespaces: which ones are served; empty: all.
         nats: how the operator logs in to the chart's NATS; None where that was switched off.
+        passwords: reads those of the chart's NATS again; None where that was switched off.
         resync: how often each EventFederation is looked at although nothing happened, in seconds.
         http: (address, port) of ``/healthz``, ``/readyz`` and ``/metrics``.
         election: None: no Lease, for one operator alone.
@@ -53,6 +91,7 @@ class OperatorConfiguration:
     settings: Settings
     namespaces: tuple[str, ...] = ()
     nats: Credentials | None = field(default=None, repr=False)
+    passwords: ChartPasswords | None = None
     resync: float = 30.0
     http: tuple[str, int] = ("0.0.0.0", 8080)
     election: ElectionSettings | None = None
@@ -73,12 +112,12 @@ def read_environment(environment: Mapping[str, str]) -> OperatorConfiguration:
     if servers:
         nats = Credentials(
             user=environment.get("EVENTFED_NATS_OPERATOR_USER", "operator"),
-            password=_secret(environment, "EVENTFED_NATS_OPERATOR_PASSWORD_FILE"),
+            password=_secret(environment, _OPERATOR_FILE),
         )
         chart = ChartNats(
             servers,
             environment.get("EVENTFED_NATS_AGENT_USER", "agent"),
-            _secret(environment, "EVENTFED_NATS_AGENT_PASSWORD_FILE"),
+            _secret(environment, _AGENT_FILE),
         )
     election = None
     if environment.get("EVENTFED_LEASE"):
@@ -105,6 +144,7 @@ def read_environment(environment: Mapping[str, str]) -> OperatorConfiguration:
         settings=settings,
         namespaces=_words(environment, "EVENTFED_WATCH_NAMESPACES"),
         nats=nats,
+        passwords=ChartPasswords(environment) if servers else None,
         resync=_seconds(environment, "EVENTFED_RESYNC", 30.0),
         http=_address(environment),
         election=election,

@@ -8,7 +8,7 @@ from eventfed import Credentials, EventfedError
 from .crd.resource import KIND
 from .health import Health
 from .kubernetes_api import Document, KubernetesApi
-from .reconciler import Keeper, KeeperCounters, OpenBus
+from .reconciler import Keeper, KeeperCounters, OpenBus, Renew, as_before
 from .resources import Settings
 
 __all__ = ["Supervisor"]
@@ -22,6 +22,7 @@ class Supervisor:
     Args:
         namespaces: which ones are served; empty: all.
         chart_nats: how the operator logs in to the chart's NATS.
+        renew: gives both as they are now.
         resync: how often everything is looked at although nothing happened, in seconds.
     """
 
@@ -32,6 +33,7 @@ class Supervisor:
         settings: Settings,
         namespaces: tuple[str, ...],
         chart_nats: Credentials | None,
+        renew: Renew = as_before,
         open_bus: OpenBus,
         resync: float,
         health: Health,
@@ -43,6 +45,7 @@ class Supervisor:
         self._settings = settings
         self._namespaces = namespaces
         self._chart_nats = chart_nats
+        self._renew = renew
         self._open_bus = open_bus
         self._resync = resync
         self._heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
@@ -83,6 +86,7 @@ class Supervisor:
             name,
             settings=self._settings,
             chart_nats=self._chart_nats,
+            renew=self._renew,
             open_bus=self._open_bus,
             resync=self._resync,
             counters=self.counters,

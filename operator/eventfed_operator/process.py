@@ -20,6 +20,7 @@ from .kubernetes_api import ApiError
 from .manager import Supervisor
 from .operator_endpoints import serve_endpoints
 from .operator_metrics import render_metrics
+from .reconciler import as_before
 from .watch import watch
 
 __all__ = ["main", "run_operator"]
@@ -73,6 +74,7 @@ async def run_operator(configuration: OperatorConfiguration) -> None:
             settings=configuration.settings,
             namespaces=configuration.namespaces,
             chart_nats=configuration.nats,
+            renew=configuration.passwords.renew if configuration.passwords is not None else as_before,
             open_bus=open_nats_bus,
             resync=configuration.resync,
             health=health,

@@ -27,7 +27,7 @@ from .resources import FINALIZER, InvalidResource, Resource, Settings, read_reso
 from .snapshot import Bus, ObjectKey, Observed, Rival, read_agent, read_pod, read_rival
 from .statuses import differs, invalid_status
 
-__all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus"]
+__all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus", "Renew", "as_before"]
 
 _log = logging.getLogger("eventfed.operator")
 _GATHER = 0.2
@@ -45,6 +45,17 @@ class OpenBus(Protocol):
     def __call__(
         self, subjects: Subjects, servers: tuple[str, ...], credentials: Credentials, *, on_change: Callable[[], None]
     ) -> AbstractAsyncContextManager[FederationBus]: ...
+
+
+class Renew(Protocol):
+    """Reads again what may have been replaced since; `environment.ChartPasswords.renew` outside of tests."""
+
+    def __call__(self, settings: Settings, operator: Credentials | None) -> tuple[Settings, Credentials | None]: ...
+
+
+def as_before(settings: Settings, operator: Credentials | None) -> tuple[Settings, Credentials | None]:
+    """Nothing was replaced."""
+    return settings, operator
 
 
 @dataclass(slots=True)
@@ -100,6 +111,7 @@ class Keeper:
 
     Args:
         chart_nats: how the operator logs in to the chart's NATS.
+        renew: gives both as they are now, at each look.
         resync: how often to look although nothing happened, in seconds.
     """
 
@@ -111,6 +123,7 @@ class Keeper:
         *,
         settings: Settings,
         chart_nats: Credentials | None,
+        renew: Renew = as_before,
         open_bus: OpenBus,
         resync: float,
         counters: KeeperCounters,
@@ -119,6 +132,7 @@ class Keeper:
         self._api = api
         self._settings = settings
         self._chart_nats = chart_nats
+        self._renew = renew
         self._open_bus = open_bus
         self._resync = resync
         self._counters = counters
@@ -203,6 +217,7 @@ class Keeper:
             return None
         resource = read_resource(manifest)
         members.select(resource.spec.members.selector.expression)
+        self._settings, self._chart_nats = self._renew(self._settings, self._chart_nats)
         observed = await self._observe(resource, members, agents, link)
         if observed is None:
             return self._resync

@@ -161,7 +161,7 @@ TROUBLES: list[tuple[Any, str, str, str, str]] = [
     (not_looked_at, "AgentsReady", "Unknown", "AgentsStarting", "has not looked at the DaemonSet"),
     (taken, "AgentsReady", "False", "NameTaken", "Service pbx-agent. Delete it, or choose another name"),
     (bus_away, "BusReachable", "False", "BusUnreachable", "connection refused. Members keep what they have"),
-    (refused, "BusReachable", "False", "CredentialsRefused", "Restart the operator if"),
+    (refused, "BusReachable", "False", "CredentialsRefused", "Restart the chart's NATS if"),
     (stolen, "BusReachable", "False", "StreamOwnedByAnother", "belongs to EventFederation other/pbx"),
     (trouble, "BusReachable", "False", "BusTrouble", "insufficient resources"),
     (no_right, "BusReachable", "False", "FederationNotAllowed", "add it to allowFederations"),

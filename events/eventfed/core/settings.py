@@ -2,10 +2,12 @@
 
 import enum
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
-__all__ = ["Credentials", "FederationSettings", "MailboxDeparture", "Storage"]
+__all__ = ["Credentials", "CredentialsSource", "FederationSettings", "MailboxDeparture", "Storage"]
 
 
 class MailboxDeparture(enum.StrEnum):
@@ -105,6 +107,8 @@ class Credentials:
         creds_file: file with a user JWT and its seed, as ``nsc`` writes it.
         tls: context for TLS: authorities, and our own certificate where the server verifies clients.
         tls_hostname: the name that the server's certificate must carry, where it is not the one in the URL.
+        tls_handshake_first: begin with TLS, before the server says anything; the server must be set so as well
+            (``tls { handshake_first: true }``, NATS 2.10.4).
         inbox_prefix: the first tokens of our inboxes, where permissions prescribe them (``_INBOX_<agent>``).
     """
 
@@ -115,4 +119,10 @@ class Credentials:
     creds_file: Path | None = None
     tls: ssl.SSLContext | None = None
     tls_hostname: str | None = None
+    tls_handshake_first: bool = False
     inbox_prefix: str = "_INBOX"
+
+
+CredentialsSource: TypeAlias = Callable[[], Credentials]
+"""Reads the credentials from where they stand: called in a thread before each attempt to connect, so that what was
+replaced there is used. It raises an `EventfedError` where they cannot be had; that is told, and tried again."""

@@ -19,7 +19,7 @@ import nats.errors
 from ..core.settings import Credentials, FederationSettings
 from ..model.errors import EventfedError
 
-__all__ = ["Client", "ConnectionLost", "explain", "open_connection"]
+__all__ = ["Client", "ConnectionLost", "InsecureConnection", "explain", "open_connection"]
 
 _log = logging.getLogger("eventfed.federation")
 _PING_INTERVAL = 5
@@ -30,9 +30,34 @@ class ConnectionLost(EventfedError):
     """There is no connection to NATS, or it has ended; the text says why."""
 
 
+class InsecureConnection(ConnectionLost):
+    """TLS is asked for, and the server offers none: nothing was sent to it."""
+
+
 class Client(nats.aio.client.Client):
-    """nats-py's client, whose read loop survives headers and subjects that are not UTF-8, and which leaves nothing
-    behind when it is done."""
+    """nats-py's client, whose read loop survives headers and subjects that are not UTF-8, which leaves nothing
+    behind when it is done, and which says nothing in clear where TLS is asked for.
+
+    Args:
+        tls_required: nothing is sent before TLS stands.
+    """
+
+    def __init__(self, *, tls_required: bool = False) -> None:
+        super().__init__()
+        self._tls_required = tls_required
+
+    def _connect_command(self) -> bytes:
+        # Called when all is there to log in, and nothing was sent yet. nats-py begins TLS only where the server's first
+        # line asks for it, and that line comes in clear: whoever is on the path can leave the word out.
+        if self._tls_required and not _is_encrypted(self._transport):
+            server = self._current_server
+            place = server.uri.netloc if server is not None else "the server"
+            raise InsecureConnection(
+                f"NATS at {place} offers no TLS, which a tls:// or wss:// URL, an authority or a certificate of ours "
+                "asks for: nothing was sent. Give that server a certificate (tls {} in nats-server.conf), write "
+                "wss:// for ws://, or ask for no TLS"
+            )
+        return super()._connect_command()
 
     async def dispose(self) -> None:
         """Close it, politely if that goes fast: a server that hangs would keep what was not sent for ever."""
@@ -96,7 +121,9 @@ async def open_connection(
     Raises:
         ConnectionLost: when none of the servers lets us in.
     """
-    client = Client()
+    credentials = credentials or Credentials()
+    secured = credentials.tls is not None or credentials.tls_handshake_first or any(map(_asks_for_tls, servers))
+    client = Client(tls_required=secured)
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     errors: list[Exception] = []
 
@@ -126,7 +153,7 @@ async def open_connection(
                     pending_size=0,
                     # Names are quoted for subjects already; nats-py would refuse those with any of Unicode's spaces.
                     skip_subject_validation=True,
-                    **_options(credentials or Credentials()),
+                    **_options(credentials),
                 )
         except Exception as error:  # of nats-py's and nkeys' own kinds: whatever it is, it is told and tried again
             raise ConnectionLost(
@@ -137,6 +164,17 @@ async def open_connection(
         await client.dispose()
 
 
+def _asks_for_tls(url: str) -> bool:
+    return url.startswith(("tls://", "wss://"))
+
+
+def _is_encrypted(transport: Any) -> bool:
+    """Whether what we write goes through TLS."""
+    # A redirection may have led from wss:// to a connection in clear: what counts is the connection.
+    carrier = getattr(transport, "_io_writer", None) or getattr(transport, "_ws", None)
+    return carrier is not None and carrier.get_extra_info("ssl_object") is not None
+
+
 def _options(credentials: Credentials) -> dict[str, Any]:
     options: dict[str, Any] = {
         "user": credentials.user,
@@ -144,6 +182,7 @@ def _options(credentials: Credentials) -> dict[str, Any]:
         "token": credentials.token,
         "tls": credentials.tls,
         "tls_hostname": credentials.tls_hostname,
+        "tls_handshake_first": credentials.tls_handshake_first or None,
         "inbox_prefix": credentials.inbox_prefix,
     }
     if credentials.nkey_seed_file is not None:
@@ -155,6 +194,8 @@ def _options(credentials: Credentials) -> dict[str, Any]:
 
 def explain(error: BaseException) -> str:
     """What went wrong with a connection, for people."""
+    if isinstance(error, ConnectionLost):
+        return str(error)
     text = str(error).removeprefix("nats: ").strip("'")
     lower = text.lower()
     if "authorization violation" in lower or "authentication" in lower:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import nats.errors
 
 from ..core.counters import FederationCounters
-from ..core.settings import Credentials, FederationSettings
+from ..core.settings import Credentials, CredentialsSource, FederationSettings
+from ..model.errors import EventfedError
 from .connection import Client, ConnectionLost, explain, open_connection
 
 __all__ = ["Link"]
@@ -32,7 +33,7 @@ class Link:
         *,
         name: str,
         settings: FederationSettings,
-        credentials: Credentials | None,
+        credentials: Credentials | CredentialsSource | None,
         counters: FederationCounters,
         session: Callable[[Client, asyncio.TaskGroup], Awaitable[None]],
         ended: Callable[[], None],
@@ -74,7 +75,7 @@ class Link:
                     self._servers,
                     name=self._name,
                     settings=self._settings,
-                    credentials=self._credentials,
+                    credentials=await self._read_credentials(),
                     on_problem=functools.partial(self.note, "permission"),
                 ) as (client, ended):
                     connected = True
@@ -90,6 +91,15 @@ class Link:
                 self._counters.connect_failures += 1
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, self._settings.reconnect_pause_limit)
+
+    async def _read_credentials(self) -> Credentials | None:
+        """As they are now: what was replaced since the last attempt counts."""
+        if not callable(self._credentials):
+            return self._credentials
+        try:
+            return await asyncio.to_thread(self._credentials)
+        except EventfedError as error:
+            raise ConnectionLost(f"no connection to NATS: {error}") from None
 
     async def _session(self, client: Client, ended: asyncio.Future[str]) -> None:
         """One connection, from its beginning to its end."""

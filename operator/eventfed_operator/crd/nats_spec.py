@@ -94,6 +94,10 @@ class TlsSpec(Spec):
         ObjectName | None,
         Field(description="Secret of type kubernetes.io/tls that proves to NATS who the agents are."),
     ] = None
+    handshake_first: Annotated[
+        bool,
+        Field(description="Begin with TLS before the server says anything, as nats-server's handshake_first wants."),
+    ] = False
 
 
 class StreamSpec(Spec):

@@ -89,3 +89,28 @@ def test_a_wrong_value_is_refused_by_name(name: str, value: str, capsys: pytest.
         read_environment(environment)
     assert main(environment) == 2
     assert "EVENTFED_" in capsys.readouterr().err
+
+
+def test_passwords_that_were_replaced_are_read_again_and_a_missing_one_leaves_what_was_known(
+    passwords: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    configuration = read_environment(
+        {"EVENTFED_IMAGE": "eventfed:1", "EVENTFED_NATS_SERVERS": "nats://a:4222", **passwords}
+    )
+    assert configuration.passwords is not None
+    renew = configuration.passwords.renew
+    settings, operator = renew(configuration.settings, configuration.nats)
+    assert (settings, operator) == (configuration.settings, configuration.nats)
+    own, agents = map(Path, passwords.values())
+    own.write_text("three\n")
+    agents.write_text("four\n")
+    settings, operator = renew(settings, operator)
+    assert settings.nats is not None
+    assert operator is not None
+    assert (operator.user, operator.password, settings.nats.password) == ("operator", "three", "four")
+    agents.unlink()
+    for _ in range(3):
+        assert renew(settings, operator) == (settings, operator)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert str(agents) in line
+    assert not {"three", "four"} & set(line.split())

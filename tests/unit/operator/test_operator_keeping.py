@@ -1,13 +1,16 @@
 """The operator's shell on a Kubernetes API and a NATS in memory."""
 
+import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from eventfed import Credentials
 from eventfed_operator.crd.resource import KIND
 from eventfed_operator.kubernetes_api import ApiError
 from eventfed_operator.reconcile import reconcile
-from eventfed_operator.resources import FINALIZER
+from eventfed_operator.resources import FINALIZER, Settings
 from eventfed_operator.snapshot import MemberState
 
 
@@ -224,3 +227,23 @@ async def test_a_bug_in_one_federation_does_not_stop_the_others(
         await all_well(api, bus, until)
         await until(lambda: supervisor.counters.failures > 1)
     assert "voice/broken: failed, and is started again" in caplog.text
+
+
+async def test_a_new_password_of_the_charts_nats_reaches_the_connection_and_the_agents(
+    api: Any, bus: Any, until: Any, supervised: Any
+) -> None:
+    passwords = {"operator": "first", "agent": "first"}
+
+    def renew(settings: Settings, operator: Credentials | None) -> tuple[Settings, Credentials | None]:
+        assert settings.nats is not None
+        assert operator is not None
+        nats = replace(settings.nats, password=passwords["agent"])
+        return replace(settings, nats=nats), replace(operator, password=passwords["operator"])
+
+    async with supervised(renew=renew, resync=0.1):
+        await all_well(api, bus, until)
+        assert bus.opened[-1][1].password == "first"
+        passwords |= {"operator": "second", "agent": "third"}
+        await until(lambda: bus.opened[-1][1].password == "second")
+        third = base64.b64encode(b"third").decode()
+        await until(lambda: api.objects["Secret", "voice", "pbx-agent"]["data"]["nats-password"] == third)

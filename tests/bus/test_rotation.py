@@ -1,0 +1,115 @@
+"""Every file that tells NATS who we are, or us who NATS is, may be replaced while we run."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from eventfed import EID, DeviceState, Event, Federation, FederationSettings
+from eventfed_agent.configuration import NatsSection
+from eventfed_agent.nats_access import credentials_source
+from eventfed_lab import AgentProcess, NatsServer, SimulatedServer
+from fixture_types import Until
+from narrowing import present
+from nats_secrets import SECRETS, Secret, password
+
+A = EID.parse("02:00:00:00:00:0a")
+
+
+@contextlib.asynccontextmanager
+async def running(secret: Secret) -> AsyncIterator[tuple[NatsServer, NatsSection]]:
+    async with NatsServer(configuration=secret.configuration) as server:
+        url = server.url.replace("nats://", f"{secret.scheme}://")
+        yield server, NatsSection.model_validate({"servers": (url,), **secret.fields})
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+async def test_what_was_replaced_on_both_sides_is_used_at_the_next_connection(
+    kind: Callable[[Path], Secret], tmp_path: Path, quick: FederationSettings, until: Until
+) -> None:
+    secret = kind(tmp_path)
+    state = Event.device("PJSIP/1", DeviceState.INUSE, A)
+    async with (
+        running(secret) as (server, section),
+        Federation.connect(
+            section.servers, federation="pbx", agent="a", settings=quick, credentials=credentials_source(section)
+        ) as client,
+    ):
+        assert await client.wait_synced(5), client.problem
+        server.configuration = secret.replace()
+        await server.restart()
+        client.publish(state)
+        await until(lambda: client.connected and client.counters.sessions == 2)
+        assert await client.flush(5)
+        await until(lambda: client.problem is None)
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+async def test_while_the_server_alone_has_the_next_one_it_is_told_and_then_it_heals(
+    kind: Callable[[Path], Secret], tmp_path: Path, quick: FederationSettings, until: Until
+) -> None:
+    secret = kind(tmp_path)
+    kept = {path: path.read_bytes() for path in secret.fields.values() if isinstance(path, Path)}
+    async with (
+        running(secret) as (server, section),
+        Federation.connect(
+            section.servers, federation="pbx", agent="a", settings=quick, credentials=credentials_source(section)
+        ) as client,
+    ):
+        assert await client.wait_synced(5), client.problem
+        server.configuration = secret.replace()
+        new = {path: path.read_bytes() for path in kept}
+        for path, content in kept.items():
+            path.write_bytes(content)
+        await server.restart()
+        await until(lambda: client.counters.connect_failures > 2)
+        assert secret.refusal in present(client.problem)
+        for path, content in new.items():
+            path.write_bytes(content)
+        await until(lambda: client.connected and client.problem is None)
+
+
+async def test_a_file_that_is_gone_is_named_and_awaited(
+    tmp_path: Path, quick: FederationSettings, until: Until
+) -> None:
+    secret = password(tmp_path)
+    file = secret.fields["password_file"]
+    async with (
+        running(secret) as (server, section),
+        Federation.connect(
+            section.servers, federation="pbx", agent="a", settings=quick, credentials=credentials_source(section)
+        ) as client,
+    ):
+        assert await client.wait_synced(5), client.problem
+        file.unlink()
+        await server.restart()
+        await until(lambda: str(file) in str(client.problem))
+        assert not client.connected
+        file.write_text("first\n")
+        await until(lambda: client.connected and client.problem is None)
+
+
+async def test_an_agent_takes_a_new_password_without_a_restart(tmp_path: Path) -> None:
+    secret = password(tmp_path)
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(NatsServer(configuration=secret.configuration))
+        fields = {name: str(value) for name, value in secret.fields.items()}
+        agent = AgentProcess("a", server.url, sections={"nats": fields}, token="t")
+        stack.push_async_callback(agent.close)
+        asterisk = SimulatedServer("a", agent=(agent.host, agent.sip_port), tokens=("t",))
+        stack.push_async_callback(asterisk.close)
+        agent.members = [asterisk]
+        await agent.start()
+        await asterisk.start()
+        await agent.wait_members("synced")
+        server.configuration = secret.replace()
+        await server.restart()
+        async with asyncio.timeout(10):
+            while not await agent.metric("eventfed_bus_connected"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await asterisk.set_device("Custom:lamp", DeviceState.INUSE)
+        async with asyncio.timeout(10):
+            while await agent.metric("eventfed_states") < 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
