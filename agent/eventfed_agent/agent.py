@@ -366,7 +366,7 @@ class Agent:
         if member is None:
             # A PUBLISH without a body names nobody; what the server says when it is asked will.
             response, publication = self._compositor.receive(request, source.host, self._loop.time())
-            if publication is not None:
+            if publication is not None and (not publication.goes_on or publication.cseq_gap):
                 for candidate in candidates:
                     candidate.refresh("unidentified")
             return None, response

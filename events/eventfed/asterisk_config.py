@@ -60,7 +60,7 @@ def pjsip_snippet(
     if not 1 <= agent_port <= 65535:
         raise SnippetError(f"the agent's port is {agent_port}: use 1 to 65535")
     if expiration < 10:
-        raise SnippetError(f"expiration is {expiration} s: use 10 or more (Asterisk renews 5 s before it)")
+        raise SnippetError(f"expiration is {expiration} s: use 10 or more")
     if not _NAME.fullmatch(endpoint_name):
         raise SnippetError(f"{endpoint_name!r:.80} is no section name: use letters, digits, '_', '.', '-'")
     if not device_filter or re.search(r"[;\r\n]", device_filter):

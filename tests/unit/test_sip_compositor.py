@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventfed_agent.pjsip.sip import (
+    Beginning,
     CompositorSettings,
     EventStateCompositor,
     Publication,
@@ -123,15 +124,96 @@ def test_an_etag_works_only_for_its_source_event_and_call_id(asterisk: Asterisk)
     asterisk.accepted(publish(2, etag=etag))
 
 
-def test_an_expired_publication_is_unknown(asterisk: Asterisk) -> None:
+@pytest.mark.parametrize("late", [0.0, 0.001, 31.9, 63.9])
+def test_a_server_may_prolong_as_long_as_its_answer_and_its_request_were_under_way(
+    asterisk: Asterisk, late: float
+) -> None:
+    # Asterisk prolongs when its time is over by its own clock, which began when our answer came (tried: 59.85 s to
+    # 60.001 s). Two full periods, and one more.
     etag, _ = asterisk.accepted(publish(1, expires=60))
-    asterisk.now = 59.9
-    etag, _ = asterisk.accepted(publish(2, etag=etag, expires=60))
-    asterisk.now = 59.9 + 60
-    assert asterisk.send(publish(3, etag=etag))[0].status == 412
+    for cseq in (2, 3, 4):
+        asterisk.now += 60 + late
+        etag, publication = asterisk.accepted(publish(cseq, etag=etag, body=b"", expires=60))
+        assert (publication.kind, publication.cseq_gap, publication.goes_on) == (PublicationKind.REFRESH, False, True)
 
 
-def test_a_very_short_lifetime_is_kept_for_the_least_one(asterisk: Asterisk) -> None:
+def test_a_server_prolongs_after_the_time_that_it_asked_for_whatever_it_was_granted() -> None:
+    asterisk = Asterisk(EventStateCompositor(CompositorSettings(max_expires=100)))
+    etag, publication = asterisk.accepted(publish(1, expires=7200))
+    assert publication.expires == 100
+    asterisk.now = 7200.0
+    asterisk.accepted(publish(2, etag=etag, body=b"", expires=7200))
+
+
+def expired(asterisk: Asterisk, *, cseq: int = 2, body: bytes = b"") -> None:
+    """A publication was let expire, and the attempt to go on with it got 412."""
+    etag, _ = asterisk.accepted(publish(1, expires=60))
+    asterisk.now += 60 + CompositorSettings().margin
+    assert asterisk.send(publish(cseq, etag=etag, body=body))[0].status == 412
+
+
+@pytest.mark.parametrize("body", [b"", b'{"n":1}'], ids=["a keep-alive", "a state"])
+@pytest.mark.parametrize("call_id", ["c", "d"], ids=["the same call", "another call, as Asterisk does it"])
+def test_an_initial_after_our_412_for_an_expired_etag_goes_on_and_is_no_restart(
+    asterisk: Asterisk, body: bytes, call_id: str
+) -> None:
+    expired(asterisk, body=body)
+    asterisk.now += 31.9
+    etag, publication = asterisk.accepted(publish(3, body=body, call_id=call_id))
+    assert (publication.kind, publication.beginning) == (PublicationKind.INITIAL, Beginning.EXPIRED_ETAG)
+    assert publication.goes_on
+    assert not publication.of_its_own
+    assert not publication.cseq_gap
+    asterisk.accepted(publish(4, etag=etag, call_id=call_id))
+
+
+def test_a_gap_before_our_412_is_told_by_the_initial_of_another_call_that_follows(asterisk: Asterisk) -> None:
+    expired(asterisk, cseq=3)
+    _, publication = asterisk.accepted(publish(777, body=b"", call_id="d"))
+    assert publication.goes_on
+    assert publication.cseq_gap
+
+
+def test_each_412_explains_one_initial_of_the_same_event_and_body(asterisk: Asterisk) -> None:
+    expired(asterisk)
+    other = asterisk.accepted(publish(1, call_id="x", body=b"", event="asterisk-devicestate"))[1]
+    restart = asterisk.accepted(publish(1, call_id="y", body=b'{"type":"refresh"}'))[1]
+    first = asterisk.accepted(publish(1, call_id="z", body=b""))[1]
+    second = asterisk.accepted(publish(1, call_id="q", body=b""))[1]
+    beginnings = [publication.beginning for publication in (other, restart, first, second)]
+    assert beginnings == [Beginning.OWN, Beginning.OWN, Beginning.EXPIRED_ETAG, Beginning.OWN]
+
+
+def test_an_initial_long_after_our_412_is_the_servers_own(asterisk: Asterisk) -> None:
+    expired(asterisk)
+    asterisk.now += CompositorSettings().margin
+    assert asterisk.accepted(publish(1, call_id="d", body=b""))[1].of_its_own
+
+
+def test_an_initial_after_our_412_for_an_etag_that_we_never_gave_does_not_go_on(asterisk: Asterisk) -> None:
+    # The agent before us gave it.
+    assert asterisk.send(publish(7, etag="another's"))[0].status == 412
+    _, publication = asterisk.accepted(publish(1, call_id="d"))
+    assert publication.beginning is Beginning.UNKNOWN_ETAG
+    assert (publication.goes_on, publication.of_its_own) == (False, False)
+
+
+def test_a_server_that_starts_is_told_from_one_that_goes_on(asterisk: Asterisk) -> None:
+    etag, publication = asterisk.accepted(publish(1))
+    assert (publication.of_its_own, publication.goes_on) == (True, False)
+    asterisk.accepted(publish(2, etag=etag))
+    _, publication = asterisk.accepted(publish(900, call_id="after its restart"))
+    assert (publication.of_its_own, publication.goes_on) == (True, False)
+
+
+def test_refused_requests_cannot_fill_the_memory(asterisk: Asterisk) -> None:
+    for number in range(200):
+        assert asterisk.send(publish(1, etag="unknown", call_id=str(number)))[0].status == 412
+    assert asterisk.accepted(publish(1, call_id="0", body=b"{1}"))[1].of_its_own
+    assert not asterisk.accepted(publish(2, call_id="199", body=b"{1}"))[1].of_its_own
+
+
+def test_a_very_short_lifetime_does_not_end_before_the_next_request_can_come(asterisk: Asterisk) -> None:
     etag, publication = asterisk.accepted(publish(1, expires=1))
     assert publication.expires == 1
     asterisk.now = 9.0

@@ -215,13 +215,13 @@ class Member:
             self.dumps.gap()
             self._rounds.need("gap", changed=False)
         if isinstance(payload, RefreshPayload):
-            if publication.kind is PublicationKind.INITIAL:
+            if publication.of_its_own:
                 # Asterisk's first word after its start; what it says of its mailboxes from now on is news.
                 self.counters.restarts += 1
                 self._news.restarted()
             self.adapter.expect_restart()
             self._lost_touch("refresh")
-        elif publication.kind is PublicationKind.INITIAL:
+        elif not publication.goes_on:
             self._lost_touch("initial")
         if isinstance(payload, StatePayload):
             self._heard(payload.event)

@@ -38,7 +38,7 @@ from ._errors import RequestTimeout, SipError, SipSyntaxError, TransportFailed
 from ._messages import MAX_HEAD_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, Request, Response, parse_message
 from ._options import build_options
 from ._outbound_publication import OutboundPublication, Outcome, PublishCounters, PublishResult, SecretHeader
-from ._publications import CompositorSettings, EventStateCompositor, Publication, PublicationKind
+from ._publications import Beginning, CompositorSettings, EventStateCompositor, Publication, PublicationKind
 from ._publisher import Publisher
 from ._server_transactions import Arrival, ServerTransactions
 from ._settings import Counters, UserAgentSettings
@@ -52,6 +52,7 @@ __all__ = [
     "MAX_MESSAGE_BYTES",
     "Address",
     "Arrival",
+    "Beginning",
     "Bind",
     "ClientTimers",
     "ClientTransactions",
