@@ -17,8 +17,12 @@ __all__ = ["AsteriskRoot", "obtain_asterisk"]
 
 _OLDEST = 16
 """The oldest major version whose res_pjsip_publish_asterisk was tried."""
-_SUITE = "sid"
+_NEWEST = 22
+_SUITES = {_NEWEST: "sid", _OLDEST: "bullseye"}
+"""Major version → the Debian suite that has it. Those between are in no suite of Debian's."""
 _PACKAGES = ("asterisk", "asterisk-config", "asterisk-modules", "iproute2", "procps")
+_MORE_PACKAGES = {"bullseye": ("asterisk-voicemail",)}
+"""Suite → packages that hold what another suite has in ``asterisk-modules``."""
 _OPTIONS = (
     # Mirrors may serve sid past its Valid-Until; signatures are still verified.
     "--aptopt=Acquire::Check-Valid-Until \"false\"",
@@ -39,8 +43,13 @@ class AsteriskRoot:
     """Such as ``22.10.1``."""
     source: Literal["environment", "installed", "built"]
 
+    @property
+    def major(self) -> int:
+        """Such as 22."""
+        return int(re.split(r"\D", self.version)[0])
 
-def obtain_asterisk(progress: Callable[[str], None] = lambda line: None) -> AsteriskRoot:
+
+def obtain_asterisk(progress: Callable[[str], None] = lambda line: None, *, version: int | None = None) -> AsteriskRoot:
     """Find an Asterisk, or build one. Blocks: seconds to find, about half a minute to build.
 
     In this order: the root that EVENTFED_ASTERISK_ROOT names; an `asterisk` of version 16 or later on PATH; a
@@ -48,19 +57,22 @@ def obtain_asterisk(progress: Callable[[str], None] = lambda line: None) -> Aste
     ``~/.cache/eventfed``), built by mmdebstrap if it is not there yet. mmdebstrap itself is installed by apt-get
     where this is Debian and we are root. `progress` gets a line for each step that takes time.
 
+    Args:
+        version: this major version and no other: 16 or 22. The first two places count only if theirs is of it.
+
     Raises:
         AsteriskUnavailable: with the plain reason.
     """
-    if given := os.environ.get("EVENTFED_ASTERISK_ROOT"):
-        return _inspect(Path(given), "environment")
-    if program := shutil.which("asterisk"):
-        try:
-            return _inspect(Path("/"), "installed", program)
-        except AsteriskUnavailable as error:
-            progress(f"{error}; building one instead")
+    if version is not None and version not in _SUITES:
+        raise AsteriskUnavailable(f"Asterisk {version} is in no suite of Debian: ask for one of {sorted(_SUITES)}")
+    if (found := _at_hand(progress, version)) is not None:
+        return found
+    named = f"asterisk {version}" if version is not None else f"asterisk {_OLDEST} or later"
     if os.geteuid() != 0:
-        raise AsteriskUnavailable(f"no asterisk {_OLDEST} or later on PATH, and building a root file system needs root")
-    key = hashlib.sha256("\n".join((_SUITE, *_PACKAGES, *_OPTIONS)).encode()).hexdigest()[:12]
+        raise AsteriskUnavailable(f"no {named} on PATH, and building a root file system needs root")
+    suite = _SUITES[version or _NEWEST]
+    packages = (*_PACKAGES, *_MORE_PACKAGES.get(suite, ()))
+    key = hashlib.sha256("\n".join((suite, *packages, *_OPTIONS)).encode()).hexdigest()[:12]
     cache = _cache()
     root = cache / f"asterisk-{key}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -71,8 +83,28 @@ def obtain_asterisk(progress: Callable[[str], None] = lambda line: None) -> Aste
             progress("waiting for another process that builds Asterisk's root file system")
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.is_dir():
-            _build(root, progress)
-    return _inspect(root, "built")
+            _build(root, suite, packages, named, progress)
+    return _of(_inspect(root, "built"), version)
+
+
+def _at_hand(progress: Callable[[str], None], version: int | None) -> AsteriskRoot | None:
+    """What need not be built, if it is of that version."""
+    if given := os.environ.get("EVENTFED_ASTERISK_ROOT"):
+        named = _inspect(Path(given), "environment")
+        if version is None or named.major == version:
+            return named
+    if program := shutil.which("asterisk"):
+        try:
+            return _of(_inspect(Path("/"), "installed", program), version)
+        except AsteriskUnavailable as error:
+            progress(f"{error}; building one instead")
+    return None
+
+
+def _of(root: AsteriskRoot, version: int | None) -> AsteriskRoot:
+    if version is not None and root.major != version:
+        raise AsteriskUnavailable(f"the asterisk in {root.path} is {root.version}, not {version}")
+    return root
 
 
 def _cache() -> Path:
@@ -103,10 +135,10 @@ def _inspect(path: Path, source: Literal["environment", "installed", "built"], p
     raise AsteriskUnavailable(f"the asterisk in {path} lacks one of {', '.join(_NEEDED)}")
 
 
-def _build(root: Path, progress: Callable[[str], None]) -> None:
+def _build(root: Path, suite: str, packages: tuple[str, ...], named: str, progress: Callable[[str], None]) -> None:
     if not Path("/etc/debian_version").exists():
         raise AsteriskUnavailable(
-            f"no asterisk {_OLDEST} or later on PATH, and this is not Debian: install Asterisk, or name a "
+            f"no {named} on PATH, and this is not Debian: install Asterisk, or name a "
             "root file system in EVENTFED_ASTERISK_ROOT"
         )
     if shutil.which("mmdebstrap") is None:
@@ -118,9 +150,9 @@ def _build(root: Path, progress: Callable[[str], None]) -> None:
     beside = root.with_name(f"{root.name}.building")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        include = f"--include={','.join(_PACKAGES)}"
+        include = f"--include={','.join(packages)}"
         _run(
-            ["mmdebstrap", "--variant=minbase", "--quiet", include, *_OPTIONS, _SUITE, str(beside)],
+            ["mmdebstrap", "--variant=minbase", "--quiet", include, *_OPTIONS, suite, str(beside), *_sources(suite)],
             "the root file system with Asterisk cannot be built",
             dict(os.environ),
         )
@@ -132,6 +164,22 @@ def _build(root: Path, progress: Callable[[str], None]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     progress("Asterisk is ready")
+
+
+def _sources(suite: str) -> list[str]:
+    """Where mmdebstrap looks. For a suite that has left support it would add the security archive, whose packages
+    are gone; so it is given the suite alone, from the archive that this machine's own packages come from."""
+    if suite == _SUITES[_NEWEST]:
+        return []
+    release = re.search(r"^VERSION_CODENAME=(\S+)", Path("/etc/os-release").read_text(), re.MULTILINE)
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(COMPONENT) $(RELEASE) $(REPO_URI)"], capture_output=True, text=True
+    ).stdout
+    for line in listed.splitlines():
+        component, name, uri = (*line.split(), "", "", "")[:3]
+        if component == "main" and release is not None and name == release[1] and uri:
+            return [f"deb {uri} {suite} main"]
+    raise AsteriskUnavailable("apt-get names no archive of Debian's component main: see /etc/apt/sources.list")
 
 
 def _run(command: list[str], failure: str, environment: dict[str, str]) -> None:

@@ -56,3 +56,34 @@ def test_a_build_that_fails_is_told_and_leaves_nothing(monkeypatch: pytest.Monke
         obtain_asterisk(told.append)
     assert told == ["building a root file system with Asterisk (about half a minute, once)"]
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_version_that_no_suite_has_is_told() -> None:
+    with pytest.raises(AsteriskUnavailable, match=r"Asterisk 18 is in no suite of Debian: ask for one of \[16, 22\]"):
+        obtain_asterisk(version=18)
+
+
+def test_an_installed_asterisk_of_another_version_than_asked_for_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    program(tmp_path / "bin", "asterisk", "echo Asterisk 22.10.1")
+    with pytest.raises(AsteriskUnavailable, match="no asterisk 16 on PATH"):
+        obtain_asterisk(version=16)
+
+
+def test_version_16_is_built_from_the_suite_that_has_it_and_with_its_voicemail(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if not Path("/etc/debian_version").exists():
+        pytest.skip("this is not Debian")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    program(tmp_path / "bin", "mmdebstrap", f'echo "$@" > {tmp_path}/arguments; exit 3')
+    codename = Path("/etc/os-release").read_text().partition("VERSION_CODENAME=")[2].split()[0]
+    program(tmp_path / "bin", "apt-get", f"echo non-free {codename} x; echo main {codename} mirror:/debian/")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    with pytest.raises(AsteriskUnavailable, match="cannot be built"):
+        obtain_asterisk(version=16)
+    arguments = (tmp_path / "arguments").read_text()
+    assert "asterisk-voicemail" in arguments
+    assert arguments.strip().endswith("deb mirror:/debian/ bullseye main")
