@@ -3,15 +3,16 @@
 from collections import Counter
 
 from eventfed import EventType, StateKey, View
+from eventfed.device_kinds import is_set_by_hand
 
 __all__ = ["contended_names"]
 
 
 def contended_names(view: View) -> list[str]:
-    """``Custom:`` devices that two servers announce: a foreign NOT_INUSE cannot beat a local INUSE there."""
+    """Devices set by hand that two servers announce: a foreign NOT_INUSE cannot beat a local INUSE there."""
     names = Counter(key.key for key, state in view.states.items() if _is_provided(key) and not state.tombstone)
     return sorted(name for name, count in names.items() if count > 1)
 
 
 def _is_provided(key: StateKey) -> bool:
-    return key.type is EventType.DEVICE_STATE_CHANGE and key.key.startswith("Custom:")
+    return key.type is EventType.DEVICE_STATE_CHANGE and is_set_by_hand(key.key)

@@ -261,6 +261,10 @@ def asterisk_config(
         Path | None, typer.Option("--config", help="The agent's TOML file, with --member.", show_default=False)
     ] = None,
     member: Annotated[str | None, typer.Option("--member", help="Which of the file's members it is for.")] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", help="With --agent: each include of the agent's device_state events."),
+    ] = None,
     expiration: Annotated[int, typer.Option("--expiration", help="Of the publications, in seconds.")] = 60,
 ) -> None:
     """Print the part of pjsip.conf by which a server talks with its agent; include it at the end of that file.
@@ -269,12 +273,15 @@ def asterisk_config(
     Examples:
       $ eventfed asterisk-config --config agent.toml --member pbx-a
       $ eventfed asterisk-config --agent 10.0.0.1:5066 --token-file token
+      $ eventfed asterisk-config --agent 10.0.0.1:5066 --token-file token --include '^(PJSIP|Dongle)/'
     """
     from ._asterisk_config import snippet_from_file, snippet_from_options
 
     if config is not None:
         if token_file or previous_token_file:
             raise typer.BadParameter("the file of --config names the token files: leave these options out")
+        if include:
+            raise typer.BadParameter("the file of --config has the include of its events: leave --include out")
         text = snippet_from_file(
             config,
             member,
@@ -289,6 +296,7 @@ def asterisk_config(
             token_file=token_file,
             previous_token_file=previous_token_file,
             expiration=expiration,
+            include=include or (),
         )
     else:
         raise typer.BadParameter("give --agent ADDRESS:PORT, or --config with --member")

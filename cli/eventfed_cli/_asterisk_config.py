@@ -2,11 +2,13 @@
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from eventfed.asterisk_config import pjsip_snippet
+from eventfed.patterns import compile_pattern
+from eventfed.spec import EventSpec, EventTypeName, device_filter
 from eventfed_agent.configuration import (
     AgentConfiguration,
     ConfigurationError,
@@ -26,14 +28,18 @@ def snippet_from_options(
     token_file: Path | None,
     previous_token_file: Path | None,
     expiration: int,
+    include: Sequence[str] = (),
 ) -> str:
-    """The snippet for servers of the agent at `agent` (``ADDRESS:PORT``).
+    """The snippet for servers of the agent at `agent` (``ADDRESS:PORT``) whose devices `include` chooses, if any.
 
     Raises:
         ConfigurationError: for an address or secret that cannot be used.
+        PatternError: for an `include` that is no regular expression.
         SnippetError: for a value that pjsip.conf cannot hold.
     """
     host, port = _agent_address(agent)
+    for pattern in include:
+        compile_pattern(pattern)
     return pjsip_snippet(
         agent_host=host,
         agent_port=port,
@@ -41,6 +47,7 @@ def snippet_from_options(
         token=read_secret(token_file),
         previous_token=read_secret(previous_token_file),
         expiration=expiration,
+        device_filter=device_filter([EventSpec(type=EventTypeName.DEVICE_STATE, include=tuple(include))]),
     )
 
 
@@ -63,6 +70,7 @@ def snippet_from_file(
         token=read_secret(configuration.agent.token_file),
         previous_token=read_secret(configuration.agent.previous_token_file),
         expiration=expiration,
+        device_filter=device_filter(configuration.events),
     )
 
 

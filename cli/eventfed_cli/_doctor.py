@@ -238,6 +238,7 @@ def _file_findings(
             tokens=list(read_tokens(configuration).values),
             agent_host=_agent_host(configuration, member),
             storage=storage,
+            filters=filters,
         )
     name = member.name
     missing = f"{member.etc} is no directory" if member.etc else "not given"

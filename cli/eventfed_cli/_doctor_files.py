@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from eventfed import EID, MalformedEntityID
+from eventfed import EID, EventType, MalformedEntityID
 from eventfed.asterisk_config import RESOURCE, identifier_order_line
+from eventfed.device_kinds import DEVICE_KINDS, PROBE_PREFIX
+from eventfed.patterns import PatternError, compile_pattern
 from eventfed.spec import VoicemailStorage
+from eventfed_agent.members.names import Filters
 
 from ._asterisk_files import AsteriskFile, Section, Source, read_asterisk_file
 from ._findings import Finding, not_checked, ok, problem
@@ -18,6 +21,7 @@ __all__ = ["ServerFiles", "poll_finding", "read_server_files"]
 _DEFAULT_ORDER = "ip,username,anonymous"
 _DEFAULT_IDENTIFY_BY = "username,ip"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+_ANY = ("", ".", ".*")
 _YES = ("yes", "true", "y", "t", "1", "on")
 
 
@@ -45,6 +49,15 @@ class ServerFiles:
         return next((value for section in self.asterisk.named("options") if (value := section.get("entityid"))), "")
 
     @property
+    def _device_filters(self) -> list[str]:
+        """Of each publication of device states; empty where it publishes all."""
+        return [
+            section.get("@device_state_filter")
+            for section in self.pjsip.of_type("outbound-publish")
+            if section.get("event").lower() == "asterisk-devicestate"
+        ]
+
+    @property
     def _our_endpoint_name(self) -> str:
         return next(
             (
@@ -56,14 +69,28 @@ class ServerFiles:
         )
 
     def findings(
-        self, member: str, *, tokens: list[SecretStr], agent_host: str | None, storage: VoicemailStorage | None
+        self,
+        member: str,
+        *,
+        tokens: list[SecretStr],
+        agent_host: str | None,
+        storage: VoicemailStorage | None,
+        filters: Filters,
     ) -> list[Finding]:
-        """Everything that the files alone tell. `agent_host` is the address that the agent sends from, if known."""
+        """Everything that the files alone tell.
+
+        Args:
+            agent_host: the address that the agent sends from, if known.
+            storage: where mailboxes cross.
+            filters: the agent's.
+        """
         found = [self._readable(member)]
         found.append(self._snippet(member, tokens))
         found.append(self._order(member, agent_host, tokens))
         found.append(self._publishers(member))
         found.append(self._entity_id(member))
+        if EventType.DEVICE_STATE_CHANGE in filters.types():
+            found.append(device_filter_finding(member, self._device_filters, filters))
         if storage is not None:
             found.append(self._polling(member, storage))
         return found
@@ -186,6 +213,38 @@ def poll_finding(member: str, polls: bool, storage: VoicemailStorage) -> Finding
         "yes: it answers every injected count with its own, so lamps of other servers' messages go out again",
         "put this into [general] of voicemail.conf: pollmailboxes = no",
     )
+
+
+def device_filter_finding(member: str, texts: list[str], filters: Filters) -> Finding:
+    """Whether the server publishes the devices that are to cross, and the agent's probe.
+
+    Args:
+        texts: ``@device_state_filter`` of each of its publications.
+        filters: the agent's.
+    """
+    check, kind = "device filter", EventType.DEVICE_STATE_CHANGE
+    if not texts:
+        return problem(member, check, "no outbound-publish has event = asterisk-devicestate", _snippet_advice(member))
+    if any(text in _ANY for text in texts):
+        return ok(member, check, "every device is published; the agent chooses")
+    try:
+        patterns = [compile_pattern(text) for text in texts]
+    except PatternError as error:
+        return not_checked(member, check, str(error))
+    wanted = [example.example for example in DEVICE_KINDS if filters.publishes(kind, example.example)]
+    held_back = [
+        name for name in [f"{PROBE_PREFIX}1", *wanted] if not any(pattern.search(name) for pattern in patterns)
+    ]
+    if held_back:
+        names = ", ".join(held_back[:5])
+        return problem(member, check, f"{' '.join(texts)} holds back {names}", _snippet_advice(member))
+    if not wanted:
+        return not_checked(member, check, f"{' '.join(texts)}: see whether it lets out what include names")
+    return ok(member, check, f"{' '.join(texts)} lets out what crosses")
+
+
+def _snippet_advice(member: str) -> str:
+    return f"install what `eventfed asterisk-config --config FILE --member {member}` prints, and restart Asterisk"
 
 
 def read_server_files(source: Source) -> ServerFiles:

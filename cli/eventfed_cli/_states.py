@@ -23,6 +23,7 @@ from eventfed import (
     aggregate_device_state,
 )
 from eventfed import InformationElement as IE
+from eventfed.device_kinds import is_set_by_hand
 from eventfed_agent.members.news import latest_news
 
 __all__ = [
@@ -140,10 +141,10 @@ def aggregate(kind: EventType, events: Iterable[Event]) -> tuple[dict[str, Any],
 
 
 def contended_devices(federation: Federation) -> dict[str, list[EID]]:
-    """``Custom:`` devices that more than one server announces: a NOT_INUSE of one cannot beat an INUSE of another."""
+    """Devices set by hand that several servers announce: a NOT_INUSE of one cannot beat an INUSE of another."""
     owners: dict[str, list[EID]] = {}
     for event in Selection(type=EventType.DEVICE_STATE_CHANGE).events(federation):
-        if event.key.startswith("Custom:"):
+        if is_set_by_hand(event.key):
             owners.setdefault(event.key, []).append(event.eid)
     return {name: eids for name, eids in owners.items() if len(eids) > 1}
 

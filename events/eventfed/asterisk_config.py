@@ -6,16 +6,13 @@ from typing import Literal
 
 from pydantic import SecretStr
 
+from .device_kinds import DEFAULT_DEVICES
 from .model.errors import EventfedError
 
-__all__ = ["DEFAULT_DEVICE_FILTER", "RESOURCE", "SnippetError", "identifier_order_line", "pjsip_snippet"]
+__all__ = ["RESOURCE", "SnippetError", "identifier_order_line", "pjsip_snippet"]
 
 RESOURCE = "eventfed"
 """User part of the request-URI, both ways: ``PUBLISH sip:eventfed@host``."""
-
-DEFAULT_DEVICE_FILTER = "^(PJSIP|SIP|IAX2|DAHDI|Custom|Confbridge|Agent)[/:]"
-"""Device names that a server publishes (POSIX extended, without case). ``MWI:`` and ``Queue:`` must not be among
-them: a server derives those from remote states as well and would publish them as its own."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+=-]{8,256}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -45,14 +42,15 @@ def pjsip_snippet(
     previous_token: SecretStr | str | None = None,
     endpoint_name: str = RESOURCE,
     expiration: int = 60,
-    device_filter: str = DEFAULT_DEVICE_FILTER,
+    device_filter: str = DEFAULT_DEVICES,
 ) -> str:
     """Write the sections that a server includes in its ``pjsip.conf``.
 
     `agent_host` is a name or an address, IPv6 without brackets; a literal address keeps DNS off the path, where
     Asterisk asks anew for every PUBLISH. `token` is the secret that the agent sends in ``X-Eventfed-Token``;
     with None the agent is known by `agent_host` alone, which must then be an address. `previous_token` is
-    accepted as well while a token is being changed. `expiration` is in seconds.
+    accepted as well while a token is being changed. `expiration` is in seconds. `device_filter` says which
+    devices the server publishes; `eventfed.spec.device_filter` makes it from what the user wants to cross.
 
     Raises:
         SnippetError: a value that ``pjsip.conf`` cannot hold.

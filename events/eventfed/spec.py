@@ -6,15 +6,17 @@ in an agent's TOML file. Needs pydantic, so `eventfed` itself does not import it
 
 import enum
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from .device_kinds import ANY_DEVICE, DEFAULT_DEVICES
 from .model.elements import EventType
+from .patterns import MAX_PATTERN, compile_pattern
 
 __all__ = [
-    "DEFAULT_EXPORT",
     "DepartureSpec",
     "EventSpec",
     "EventTypeName",
@@ -24,25 +26,19 @@ __all__ = [
     "Spec",
     "VoicemailStorage",
     "check_events",
+    "device_filter",
     "refused_unless",
     "worded",
 ]
 
-DEFAULT_EXPORT = r"^(PJSIP|SIP|IAX2|DAHDI|Custom|Confbridge|Agent)[:/]"
-"""Devices that cross without being asked for. Each server computes Queue:, Park:, ccss:, SLA:, Calendar: and MWI:
-itself: an idle replica's ``Queue:x_avail`` would close everybody's queue."""
-
 
 def _compiles(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is no regular expression: {error}") from None
+    compile_pattern(text)
     return text
 
 
-Pattern = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_compiles)]
-"""A regular expression that is searched for in a name; write ``^`` and ``$`` to bind it to its ends."""
+Pattern = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_compiles)]
+"""A regular expression that is searched for in a name, without case (`eventfed.patterns`)."""
 
 
 def refused_unless(*rules: tuple[str, str]) -> dict[str, Any]:
@@ -137,8 +133,8 @@ class EventSpec(Spec):
         tuple[Pattern, ...],
         Field(
             max_length=32,
-            description="Regular expressions searched for in the device or mailbox name; a name must match one. "
-            "Empty: every mailbox, and the devices of channel drivers and Custom:, Confbridge:, Agent:.",
+            description="Regular expressions (POSIX extended, without case) searched for in the device or mailbox "
+            "name; a name must match one. Empty: every mailbox, and the devices that docs/asterisk.md lists.",
         ),
     ] = ()
     exclude: Annotated[
@@ -218,3 +214,13 @@ def check_events(events: tuple[EventSpec, ...]) -> tuple[EventSpec, ...]:
         if seen.count(kind) > 1:
             raise ValueError(f"{kind} is listed twice: merge the two entries")
     return events
+
+
+def device_filter(events: Iterable[EventSpec]) -> str:
+    """Which devices a server has to publish, as its ``@device_state_filter``.
+
+    With an ``include`` of the user's it publishes all, and the agent chooses: another ``include`` then needs no change
+    of any server.
+    """
+    chosen = any(event.type is EventTypeName.DEVICE_STATE and event.include for event in events)
+    return ANY_DEVICE if chosen else DEFAULT_DEVICES

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER, pjsip_snippet
+from eventfed.asterisk_config import pjsip_snippet
+from eventfed.spec import EventSpec, device_filter
 
 from ._addresses import Allotment, allot
 from ._errors import LabError
@@ -38,8 +39,8 @@ MWI_AND_DEVICES: tuple[Mapping[str, object], ...] = (
 class AgentProcess(Lifetime):
     """``eventfed agent`` with a configuration file of its own, on an address of its own.
 
-    `sections` are merged over `SHORT_TIMES`. The address and the header secret stay the same over restarts.
-    `expiration` is what its members' snippet asks for, in seconds.
+    `sections` are merged over `SHORT_TIMES`; `devices` replaces the snippet's ``@device_state_filter``. The address
+    and the header secret stay the same over restarts. `expiration` is what its members' snippet asks for, in seconds.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class AgentProcess(Lifetime):
         sections: Mapping[str, Mapping[str, object]] | None = None,
         host: str | None = None,
         token: str | None = None,
-        device_filter: str = DEFAULT_DEVICE_FILTER,
+        devices: str | None = None,
         expiration: int = 60,
     ) -> None:
         self.name = name
@@ -62,7 +63,7 @@ class AgentProcess(Lifetime):
         self.members = list(members)
         self.events = list(events)
         self.sections = {**SHORT_TIMES, **(sections or {})}
-        self.device_filter = device_filter
+        self.device_filter = devices or device_filter(map(EventSpec.model_validate, self.events))
         self.expiration = expiration
         self.token = token or secrets.token_hex(16)
         self._allotment: Allotment = allot(host)

@@ -104,6 +104,7 @@ def _shared_files(configuration: AsteriskConfiguration) -> dict[str, str]:
         "rtp.conf": "[general]\nrtpstart = 10000\nrtpend = 19998\n",
         "voicemail.conf": _voicemail(configuration),
         "queues.conf": _queues(configuration),
+        "confbridge.conf": _CONFBRIDGE,
         "extensions.conf": _extensions(configuration),
     }
 
@@ -209,6 +210,15 @@ write = all
 writetimeout = 1000
 eventfilter(action(exclude),name(VarSet)) =
 eventfilter(action(exclude),name(Newexten)) =
+"""
+
+_CONFBRIDGE = """\
+[general]
+[default_bridge]
+type = bridge
+[default_user]
+type = user
+quiet = yes
 """
 
 _DIALPLAN = """

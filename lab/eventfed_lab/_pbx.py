@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Self
 
-from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER
-
 from ._addresses import allot
 from ._agents import MWI_AND_DEVICES, AgentProcess
 from ._configuration import AsteriskConfiguration
@@ -34,7 +32,7 @@ class Pbx(Federated[AsteriskServer | SimulatedServer]):
         sections: more sections for the agents' files.
         one_agent: one agent serves all of them.
         shared_spool: all servers keep their voicemail in one spool, as behind NFS.
-        device_filter: which devices the servers publish.
+        devices: which devices the servers publish; absent: those that `events` needs.
         expiration: seconds for which the servers' publications are granted, and after which they are renewed.
         ipv6: servers, agents and nats-server are on ::1, with ports of their own.
     """
@@ -51,7 +49,7 @@ class Pbx(Federated[AsteriskServer | SimulatedServer]):
         one_agent: bool = False,
         shared_spool: bool = False,
         ipv6: bool = False,
-        device_filter: str = DEFAULT_DEVICE_FILTER,
+        devices: str | None = None,
         expiration: int = 60,
     ) -> None:
         self.root = root
@@ -66,7 +64,7 @@ class Pbx(Federated[AsteriskServer | SimulatedServer]):
         self._one_agent = one_agent
         self._shared_spool = shared_spool
         self._host = "::1" if ipv6 else None
-        self._device_filter = device_filter
+        self._devices = devices
         self._expiration = expiration
         self._stack = AsyncExitStack()
 
@@ -100,7 +98,7 @@ class Pbx(Federated[AsteriskServer | SimulatedServer]):
                 self.nats.url,
                 events=self._events,
                 sections=self._sections,
-                device_filter=self._device_filter,
+                devices=self._devices,
                 expiration=self._expiration,
                 host=self._host,
             )
@@ -119,7 +117,12 @@ class Pbx(Federated[AsteriskServer | SimulatedServer]):
         if self.root is None:
             place = (agent.host, agent.sip_port)
             return SimulatedServer(
-                name, agent=place, tokens=(agent.token,), configuration=configuration, address=address
+                name,
+                agent=place,
+                tokens=(agent.token,),
+                configuration=configuration,
+                address=address,
+                device_filter=agent.device_filter,
             )
         configuration = replace(configuration, pjsip_snippet=agent.snippet)
         first = next(iter(self.servers.values()), None)

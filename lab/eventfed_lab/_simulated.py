@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -13,7 +12,8 @@ from typing import Any, Literal
 from sipmessage import Request, Response
 
 from eventfed import EID, DeviceState, MalformedEvent, aggregate_device_state
-from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER
+from eventfed.device_kinds import DEFAULT_DEVICES
+from eventfed.patterns import compile_pattern
 
 from ._addresses import Allotment, allot
 from ._configuration import AsteriskConfiguration, last_state
@@ -50,7 +50,7 @@ class SimulatedServer(Lifetime):
         eid: EID | None = None,
         address: Allotment | None = None,
         expiration: int = 60,
-        device_filter: str = DEFAULT_DEVICE_FILTER,
+        device_filter: str = DEFAULT_DEVICES,
         token_sent: str | None = None,
     ) -> None:
         self.name = name
@@ -66,7 +66,7 @@ class SimulatedServer(Lifetime):
         self.departures: Counter[str] = Counter()
         """Publications ended by ``Expires: 0``, by event package; of a peer."""
         self._token_sent = token_sent
-        self._filter = re.compile(device_filter, re.I)
+        self._filter = compile_pattern(device_filter)
         self._socket: SipSocket | None = None
         self._inbound: InboundPublications | None = None
         self._tasks: set[asyncio.Task[None]] = set()

@@ -4,8 +4,8 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER, pjsip_snippet
-from eventfed.spec import EventTypeName, Spec
+from eventfed.asterisk_config import pjsip_snippet
+from eventfed.spec import Spec, device_filter
 
 from .agent_configuration import CONFIGURATION_FOLDER, HTTP_PORT, NATS_FOLDER, SIP_PORT, AgentConfigurationFile
 from .crd.resource import GROUP, PodTemplateSpec, Protocol
@@ -26,7 +26,6 @@ CHECKSUM = f"{GROUP}/configuration"
 """Annotation on the agents' pods: another value rolls them."""
 
 _GRACE = 30
-_ANY_DEVICE = "."
 
 
 def build_service_account(resource: Resource) -> dict[str, Any]:
@@ -98,15 +97,13 @@ def build_asterisk_secret(resource: Resource, address: str, tokens: Tokens) -> d
         address: the Service's clusterIP. A literal keeps DNS off the path, where Asterisk asks for every PUBLISH.
     """
     transport: Literal["udp", "tcp"] = "udp" if resource.spec.members.transport is Protocol.UDP else "tcp"
-    # Who asks for names of his own choice gets all of them from the servers; the agents then filter.
-    chosen = any(event.type is EventTypeName.DEVICE_STATE and event.include for event in resource.spec.events)
     snippet = pjsip_snippet(
         agent_host=address,
         agent_port=SIP_PORT,
         transport=transport,
         token=tokens.current,
         previous_token=tokens.previous,
-        device_filter=_ANY_DEVICE if chosen else DEFAULT_DEVICE_FILTER,
+        device_filter=device_filter(resource.spec.events),
     )
     return _secret(resource, resource.asterisk_name, tokens, {SNIPPET_KEY: snippet})
 

@@ -15,7 +15,7 @@ EVENTS = [{"type": "device_state", "include": ["^(PJSIP|Custom|Local)[/:]"], "ex
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pbx(asterisk_root: AsteriskRoot) -> AsyncIterator[Pbx]:
-    async with Pbx(asterisk_root, ("a", "b"), events=EVENTS, device_filter="^(PJSIP|Custom|Local)[/:]") as pbx:
+    async with Pbx(asterisk_root, ("a", "b"), events=EVENTS) as pbx:
         yield pbx
 
 

@@ -5,7 +5,8 @@ import re
 import pytest
 from pydantic import SecretStr
 
-from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER, SnippetError, identifier_order_line, pjsip_snippet
+from eventfed.asterisk_config import SnippetError, identifier_order_line, pjsip_snippet
+from eventfed.device_kinds import DEFAULT_DEVICES
 
 TOKEN = "0123456789abcdef"
 
@@ -37,7 +38,7 @@ def test_all_sections_are_there_and_global_is_left_alone() -> None:
     assert endpoint["identify_by"] == "header"
     assert identify["match_header"] == f"X-Eventfed-Token: {TOKEN}"
     assert devices["server_uri"] == mailboxes["server_uri"] == "sip:eventfed@10.0.0.9:5066"
-    assert devices["@device_state_filter"] == DEFAULT_DEVICE_FILTER
+    assert devices["@device_state_filter"] == DEFAULT_DEVICES
     assert publication["devicestate_publish"] == "eventfed-devicestate"
     assert publication["mailboxstate_publish"] == "eventfed-mwi"
 

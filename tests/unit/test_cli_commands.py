@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from eventfed.device_kinds import DEFAULT_DEVICES
 from eventfed_cli._app import app
 
 CONFIGURATION = """
@@ -231,6 +232,24 @@ def test_the_snippet_by_options_is_that_of_the_file(folder: Path) -> None:
     assert run("asterisk-config --agent 10.0.0.1:5066 --token-file token").stdout == by_file
     moved = run("asterisk-config --config agent.toml --member pbx-a --agent 10.0.0.2:5070").stdout
     assert moved == by_file.replace("10.0.0.1:5066", "10.0.0.2:5070")
+
+
+def test_the_snippet_lets_out_the_devices_that_include_names(folder: Path) -> None:
+    """With the default filter nothing of ``SCCP/`` or ``Dongle/`` would leave the server, and nobody would notice."""
+    default = run("asterisk-config --config agent.toml --member pbx-a").stdout
+    assert f"@device_state_filter = {DEFAULT_DEVICES}\n" in default
+    text = CONFIGURATION.replace('type = "device_state"', 'type = "device_state"\ninclude = ["^Dongle/"]')
+    assert text != CONFIGURATION
+    (folder / "agent.toml").write_text(text)
+    by_file = run("asterisk-config --config agent.toml --member pbx-a").stdout
+    assert by_file == default.replace(DEFAULT_DEVICES, ".")
+    by_options = run("asterisk-config --agent 10.0.0.1:5066 --token-file token --include ^Dongle/ --include ^PJSIP/")
+    assert by_options.stdout == by_file
+    wrong = run(r"asterisk-config --agent 10.0.0.1:5066 --token-file token --include '^Dongle/\d'")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "write [0-9]" in wrong.stderr
+    twice = run("asterisk-config --config agent.toml --member pbx-a --include ^Dongle/")
+    assert (twice.exit_code, twice.stdout) == (2, "")
 
 
 def test_an_agent_that_listens_everywhere_is_given_the_address_on_the_way_to_its_member(folder: Path) -> None:

@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from eventfed import FederationSettings, Subjects, stream_configuration
 from eventfed.asterisk_config import identifier_order_line, pjsip_snippet
-from eventfed.spec import VoicemailStorage
+from eventfed.device_kinds import DEFAULT_DEVICES
+from eventfed.spec import EventSpec, EventTypeName, VoicemailStorage
+from eventfed_agent.members.names import Filters
 from eventfed_cli._doctor import print_findings
 from eventfed_cli._doctor_files import ServerFiles, read_server_files
 from eventfed_cli._doctor_nats import clock_finding, stream_finding
@@ -37,10 +39,16 @@ def server_files(**changes: str) -> ServerFiles:
 
 
 def findings(
-    *, storage: VoicemailStorage = VoicemailStorage.SEPARATE, tokens: Sequence[str] = (TOKEN,), **changes: str
+    *,
+    storage: VoicemailStorage = VoicemailStorage.SEPARATE,
+    tokens: Sequence[str] = (TOKEN,),
+    include: Sequence[str] = (),
+    **changes: str,
 ) -> dict[str, Finding]:
+    filters = Filters([EventSpec(type=EventTypeName.DEVICE_STATE, include=tuple(include))])
+    secrets = [SecretStr(token) for token in tokens]
     found = server_files(**changes).findings(
-        "a", tokens=[SecretStr(token) for token in tokens], agent_host="10.0.0.1", storage=storage
+        "a", tokens=secrets, agent_host="10.0.0.1", storage=storage, filters=filters
     )
     assert {finding.subject for finding in found} == {"a"}
     return {finding.check: finding for finding in found}
@@ -50,8 +58,35 @@ def test_good_files_have_no_problem() -> None:
     found = findings()
     assert {finding.verdict for finding in found.values()} == {Verdict.OK}
     assert set(found) == {
-        "files", "pjsip.conf", "identifier order", "other inbound-publications", "entityid", "pollmailboxes"
+        "files", "pjsip.conf", "identifier order", "other inbound-publications", "entityid", "device filter",
+        "pollmailboxes",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("include", [["^SCCP/", "^Dongle/"], ["^Dongle/dongle[0-9]$"], ["."]])
+def test_a_server_that_does_not_publish_what_include_names_is_noticed(include: list[str]) -> None:
+    finding = findings(include=include)["device filter"]
+    assert (finding.verdict, "Dongle/dongle0" in finding.detail or include == ["."]) == (Verdict.PROBLEM, True)
+    assert "eventfed asterisk-config --config FILE --member a" in finding.change
+    every = SNIPPET.replace(f"@device_state_filter = {DEFAULT_DEVICES}", "@device_state_filter = .")
+    assert findings(include=include, eventfed=every)["device filter"].verdict is Verdict.OK
+
+
+def test_a_device_filter_of_ones_own_is_tried_with_a_name_of_each_kind() -> None:
+    def verdict(filter: str, *include: str) -> Verdict:
+        own = SNIPPET.replace(DEFAULT_DEVICES, filter)
+        return findings(include=include, eventfed=own)["device filter"].verdict
+
+    assert verdict("^(Custom|PJSIP)[:/]") is Verdict.PROBLEM, "SIP/ and others are held back"
+    assert verdict("^(CUSTOM|pjsip)[:/]", "^PJSIP/1") is Verdict.OK
+    assert verdict("^PJSIP/", "^PJSIP/1") is Verdict.PROBLEM, "the probe is held back"
+    assert verdict("^(Custom|Dongle)[:/]", "^Dongle/only7") is Verdict.NOT_CHECKED
+    assert verdict(r"^(Custom|Dongle)[[:punct:]]", "^Dongle/") is Verdict.NOT_CHECKED
+
+
+def test_a_server_that_publishes_no_devices_is_noticed() -> None:
+    silent = SNIPPET.replace("event = asterisk-devicestate", "event = asterisk-other")
+    assert findings(eventfed=silent)["device filter"].verdict is Verdict.PROBLEM
 
 
 def test_the_snippet_that_is_not_included_is_missed() -> None:

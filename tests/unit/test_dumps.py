@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventfed import DeviceState, Mailbox
+from eventfed.device_kinds import PROBE_PREFIX
 from eventfed.pace import Backoff
 from eventfed_agent.members.dumps import Dumps, DumpWindow, Phase
-from eventfed_agent.members.names import PROBE_PREFIX
 
 INUSE, NOT_INUSE, BUSY = DeviceState.INUSE, DeviceState.NOT_INUSE, DeviceState.BUSY
 SWEEP, RETRY = 3600.0, 0.25

@@ -1,12 +1,19 @@
 """Which names cross."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eventfed import EventType
-from eventfed.spec import EventSpec, Injection, VoicemailStorage
-from eventfed_agent.members.names import PROBE_PREFIX, Filters
+from eventfed.asterisk_config import RESOURCE
+from eventfed.device_kinds import DEFAULT_DEVICES, DEVICE_KINDS, OWN_ENDPOINT, PROBE_PREFIX, Crossing, DeviceKind
+from eventfed.patterns import compile_pattern
+from eventfed.spec import EventSpec, Injection, VoicemailStorage, device_filter
+from eventfed_agent.members.names import Filters
 
 MWI = EventType.MWI
 DEVICE = EventType.DEVICE_STATE_CHANGE
@@ -21,7 +28,10 @@ EVERYTHING = filters({"type": "mwi", "voicemailStorage": "Separate"}, {"type": "
 
 @pytest.mark.parametrize(
     "device",
-    ["PJSIP/1001", "SIP/1001", "IAX2/1001", "DAHDI/1", "Custom:lamp", "Confbridge:room", "Agent:7", "PJSIP/a b"],
+    [
+        *(kind.example for kind in DEVICE_KINDS if kind.crossing is Crossing.DEFAULT),
+        *("pjsip/1001", "ConfBridge:4000", "PJSIP/a b", "MEETME:4000"),
+    ],
 )
 def test_devices_of_channel_drivers_and_of_owners_cross(device: str) -> None:
     assert EVERYTHING.publishes(DEVICE, device)
@@ -31,18 +41,8 @@ def test_devices_of_channel_drivers_and_of_owners_cross(device: str) -> None:
 @pytest.mark.parametrize(
     "device",
     [
-        "Queue:sales_avail",
-        "Park:701@parked",
-        "ccss:1",
-        "SLA:a",
-        "Calendar:x",
-        "MWI:1001@default",
-        "Local/1@x",
-        "Stasis:x",
-        "XPJSIP/1001",
-        "PJSIPX/1",
-        "pjsip/1001",
-        "",
+        *(kind.example for kind in DEVICE_KINDS if kind.crossing is not Crossing.DEFAULT),
+        *("Park:701@parked", "XPJSIP/1001", "PJSIPX/1", ""),
     ],
 )
 def test_devices_that_each_server_computes_stay_at_home(device: str) -> None:
@@ -99,3 +99,52 @@ def test_storage_and_injection_are_mwis() -> None:
     assert filters({"type": "mwi", "voicemailStorage": "Shared"}).storage is VoicemailStorage.SHARED
     without = filters({"type": "device_state"})
     assert (without.storage, without.injection) == (VoicemailStorage.SEPARATE, Injection.IN_PLACE)
+
+
+# --- kinds of names ---
+
+
+@pytest.mark.parametrize("kind", DEVICE_KINDS, ids=lambda kind: kind.example)
+def test_each_kind_crosses_as_its_table_says(kind: DeviceKind) -> None:
+    own_prefix = filters({"type": "device_state", "include": [f"^{kind.prefix.upper()}"]})
+    default, included = EVERYTHING.publishes(DEVICE, kind.example), own_prefix.publishes(DEVICE, kind.example)
+    expected = {Crossing.DEFAULT: (True, True), Crossing.INCLUDE: (False, True), Crossing.NEVER: (False, False)}
+    assert (default, included) == expected[kind.crossing]
+    assert filters({"type": "device_state", "include": ["."]}).publishes(DEVICE, kind.example) is included
+
+
+def test_the_table_of_the_document_is_that_of_the_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "asterisk.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- devices:begin -->\n(.*?)<!-- devices:end -->", text, re.DOTALL)
+    assert table is not None
+    rows = "".join(
+        f"| `{kind.example}` | {kind.source} | {kind.crossing.value} | {kind.reason} |\n" for kind in DEVICE_KINDS
+    )
+    assert table[1] == f"| name | announced by | crosses | why |\n| --- | --- | --- | --- |\n{rows}"
+    assert f"    {DEFAULT_DEVICES}\n" in text
+
+
+def test_no_kind_stands_in_the_table_twice() -> None:
+    prefixes = [kind.prefix.lower() for kind in DEVICE_KINDS if kind.crossing is not Crossing.NEVER]
+    assert sorted(prefixes) == sorted(set(prefixes))
+    assert f"PJSIP/{RESOURCE}" == OWN_ENDPOINT
+
+
+@given(
+    st.text(min_size=1, max_size=12),
+    st.lists(st.sampled_from(["^SCCP/", "Queue", "^Local/", ".", "[0-9]$"]), max_size=4),
+)
+def test_a_server_publishes_whatever_its_agent_lets_through(name: str, include: list[str]) -> None:
+    """Both are made from one ``include``: a snippet that held back what crosses would be noticed by nobody."""
+    spec = EventSpec.model_validate({"type": "device_state", "include": include})
+    for device in (name, *(kind.example for kind in DEVICE_KINDS), f"{PROBE_PREFIX}00"):
+        if Filters([spec]).publishes(DEVICE, device) or device.startswith(PROBE_PREFIX):
+            assert compile_pattern(device_filter([spec])).search(device)
+
+
+def test_case_makes_no_difference_to_include_nor_exclude() -> None:
+    chosen = filters({"type": "device_state", "include": ["^confbridge:"], "exclude": [":SECRET$"]})
+    assert chosen.publishes(DEVICE, "ConfBridge:4000")
+    assert not chosen.publishes(DEVICE, "confbridge:secret")
+    boxes = filters({"type": "mwi", "voicemailStorage": "Separate", "include": ["@SALES$"]})
+    assert boxes.publishes(MWI, "1001@sales")

@@ -8,7 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from eventfed.asterisk_config import DEFAULT_DEVICE_FILTER
+from eventfed.device_kinds import DEFAULT_DEVICES
 from eventfed_agent.configuration import AgentConfiguration, parse_configuration
 from eventfed_operator.agent_configuration import agent_configuration, referenced_secrets, toml_document
 from eventfed_operator.builders import (
@@ -197,7 +197,7 @@ def test_the_snippet_names_the_service_by_its_address_and_both_tokens(operator_w
     assert "server_uri = sip:eventfed@10.96.0.7:5066\n" in snippet
     assert "match_header = X-Eventfed-Token: current-secret" in snippet
     assert "match_header = X-Eventfed-Token: previous-secret" in snippet
-    assert f"@device_state_filter = {DEFAULT_DEVICE_FILTER}" in snippet
+    assert f"@device_state_filter = {DEFAULT_DEVICES}" in snippet
     members = {"selector": {"matchLabels": {"app": "asterisk"}}, "transport": "TCP"}
     assert "\\;transport=tcp" in entry(build(operator_world(members=members))["asterisk"], "pjsip_eventfed.conf")
 

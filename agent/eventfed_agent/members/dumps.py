@@ -11,9 +11,8 @@ import secrets
 from dataclasses import dataclass, field
 
 from eventfed import DeviceState, Mailbox
+from eventfed.device_kinds import PROBE_PREFIX
 from eventfed.pace import Backoff
-
-from .names import PROBE_PREFIX
 
 __all__ = ["DumpResult", "DumpWindow", "Dumps", "Phase"]
 

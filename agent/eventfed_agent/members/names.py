@@ -1,23 +1,18 @@
-"""Which names cross: filters by regular expression, one per event type."""
+"""Which names cross: filters by regular expression (`eventfed.patterns`), one per event type."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eventfed import EventType
-from eventfed.asterisk_config import RESOURCE
-from eventfed.spec import DEFAULT_EXPORT, EventSpec, EventTypeName, Injection, VoicemailStorage
+from eventfed.device_kinds import DEFAULT_DEVICES, OWN_ENDPOINT, PROBE_PREFIX
+from eventfed.patterns import compile_pattern
+from eventfed.spec import EventSpec, EventTypeName, Injection, VoicemailStorage
 
 __all__ = ["BESIDE_CONTEXT", "PROBE_PREFIX", "EventFilter", "Filters"]
 
 BESIDE_CONTEXT = "eventfed"
 """The voicemail context of injected sums with ``injection: Beside``."""
-
-PROBE_PREFIX = "Custom:eventfed-probe-"
-"""Devices by which an agent marks the end of a dump; they never cross."""
-
-_OWN_ENDPOINT = f"PJSIP/{RESOURCE}"
-"""The device of our own endpoint, UNAVAILABLE on every server."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +25,12 @@ class EventFilter:
 
     @classmethod
     def of(cls, spec: EventSpec) -> "EventFilter":
-        include = spec.include or ((DEFAULT_EXPORT,) if spec.type is EventTypeName.DEVICE_STATE else ())
-        return cls(spec, tuple(map(re.compile, include)), tuple(map(re.compile, spec.exclude)))
+        include = spec.include or ((DEFAULT_DEVICES,) if spec.type is EventTypeName.DEVICE_STATE else ())
+        return cls(spec, tuple(map(compile_pattern, include)), tuple(map(compile_pattern, spec.exclude)))
 
     def passes(self, name: str) -> bool:
         """Whether the name crosses, in either direction."""
-        if name.startswith(PROBE_PREFIX) or name == _OWN_ENDPOINT or _is_beside(name, self.spec.type):
+        if name.startswith(PROBE_PREFIX) or name == OWN_ENDPOINT or _is_beside(name, self.spec.type):
             return False
         if self._include and not any(pattern.search(name) for pattern in self._include):
             return False

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
+from eventfed.device_kinds import PROBE_PREFIX
 from eventfed.pace import Backoff
 
 from ..members.member import Member
-from ..members.names import PROBE_PREFIX
 
 __all__ = ["hand_over"]
 

@@ -40,7 +40,7 @@ METRICS = {
     "eventfed_bus_total": "What the federation client counted, by name",
     "eventfed_states": "States in the agent's view of the federation",
     "eventfed_leases": "Members of the whole federation that hold a lease",
-    "eventfed_contended_names": "Custom: devices that more than one live server announces",
+    "eventfed_contended_names": "Custom: and Stasis: devices that more than one live server announces",
     "eventfed_sip_total": "What the SIP user agent counted, by name",
     "eventfed_unknown_sources_total": "Requests from addresses that no member has",
     "eventfed_requests_without_roster_total": "Requests left unanswered because no roster has come yet",
