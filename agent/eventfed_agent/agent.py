@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from eventfed import EID, Event, EventfedError, Federation
-from eventfed.pace import Backoff
+from eventfed.pace import Backoff, until_due
 from eventfed.spec import Spec
 from eventfed.wire.roster import Roster
 
@@ -28,13 +28,13 @@ from .pjsip.sip import (
     Bind,
     EventStateCompositor,
     Later,
-    Publication,
     Request,
     Response,
     SipSyntaxError,
     Transport,
     UserAgent,
 )
+from .pjsip.sources import Sources
 from .reporting import report_for_ever
 from .roster_changes import Parting, part_with, roster_members, with_rules
 
@@ -75,13 +75,12 @@ class Agent:
         self._tokens = tokens
         self._wall_clock = wall_clock
         self._filters = Filters(configuration.events)
-        self._by_host: dict[str, list[Member]] = {}
-        self._by_call: dict[tuple[str, str], Member] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._partings: dict[str, asyncio.Task[None]] = {}
         self._following: list[asyncio.Task[None]] = []
         self._roster: Roster | None = None
         self._compositor = EventStateCompositor()
+        self._sources = Sources(self._compositor)
         self.mailbox_answers = MailboxAnswers(configuration.timing.mailbox_answer)
         self._stack = AsyncExitStack()
         self._roster_at = 0.0
@@ -231,8 +230,11 @@ class Agent:
                 self._start(configuration)
 
     async def _part(self, member: Member, parting: Parting) -> None:
-        if parting is Parting.WITHDRAW:
-            await member.leave(self.configuration.timing.withdrawal)
+        try:
+            if parting is Parting.WITHDRAW:
+                await member.leave(self.configuration.timing.withdrawal)
+        except Exception:
+            self._failed(member)
         await self._end(member.name)
         del self._partings[member.name]
         self._start_missing()
@@ -257,35 +259,42 @@ class Agent:
             on_delivered=self._delivered,
         )
         self.members[member.name] = member
-        self._by_host.setdefault(configuration.host, []).append(member)
+        self._sources.add(member)
         serving = self._serve(member, backoff or Backoff(_RESTART_PAUSE, _RESTART_LIMIT))
         self._running[member.name] = self._tasks.create_task(serving, name=f"member {member.name}")
 
     async def _serve(self, member: Member, backoff: Backoff) -> None:
-        backoff.succeeded(self._loop.time())
+        """Serve a member until cancelled. After a failure another takes its place, which rests at first: until it
+        begins, what the server publishes is not answered, so the server repeats it."""
         try:
+            await until_due(backoff)
+            backoff.succeeded(self._loop.time())
             await member.run()
         except Exception:
             # One member's misfortune must not be that of all others on this node.
-            self.member_failures += 1
-            self.journal.failed("member_failed", member.name)
-            await asyncio.sleep(backoff.failed(self._loop.time()))
+            backoff.failed(self._loop.time())
+            self._failed(member)
             self._forget(member)
-            self._start(member.configuration, backoff)
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                self._start(member.configuration, backoff)
+
+    def _failed(self, member: Member) -> None:
+        self.member_failures += 1
+        self.journal.failed("member_failed", member.name)
 
     async def _end(self, name: str) -> None:
         task = self._running[name]
         task.cancel()
         await asyncio.wait([task])
-        if name in self.members:
+        if self._running.get(name) is task:
             self._forget(self.members[name])
 
     def _forget(self, member: Member) -> None:
         del self._running[member.name]
         del self.members[member.name]
-        self._by_host[member.configuration.host].remove(member)
-        self._by_call = {call: other for call, other in self._by_call.items() if other is not member}
-        self._compositor.forget(member.name)
+        self._sources.forget(member)
+        self.mailbox_answers.look()
 
     async def _stop_members(self) -> None:
         for task in (*self._following, *self._partings.values()):
@@ -338,7 +347,7 @@ class Agent:
         response, publication = self._compositor.receive(request, member.name, self._loop.time(), refuse)
         if publication is None:
             return response
-        self._remember(member, publication)
+        self._sources.remember(member, publication)
         match member.received(publication, payload):
             case Verdict.ACCEPT:
                 return self.mailbox_answers.answer(response, payload, lambda: member.identity)
@@ -348,33 +357,15 @@ class Agent:
                 return None
 
     def _member_of(self, request: Request, source: Address) -> tuple[Member | None, Response | None]:
-        """The member that a request comes from: by source address, where that is shared by EID or publication."""
-        candidates = self._by_host.get(source.host, [])
-        if len(candidates) == 1:
-            return candidates[0], None
-        if not candidates:
+        """The member that a request comes from, or how to answer it."""
+        if not self._sources.is_known(source.host):
             self.unknown_sources += 1
             self.journal.warn("unknown_source", source.host, advice="no member has this address")
             # The roster may be about to name it; Asterisk asks again for 32 s.
             early = self._loop.time() - self._roster_at < self.configuration.timing.unknown_source_silence
             return None, None if early else Response.answer(request, 403)
-        member = self._by_call.get((source.host, request.call_id))
-        for candidate in candidates if member is None else ():
-            eid = candidate.configuration.eid
-            if eid is not None and f'"{eid}"'.encode() in request.body.lower():
-                return candidate, None
-        if member is None:
-            # A PUBLISH without a body names nobody; what the server says when it is asked will.
-            response, publication = self._compositor.receive(request, source.host, self._loop.time())
-            if publication is not None and (not publication.goes_on or publication.cseq_gap):
-                for candidate in candidates:
-                    candidate.refresh("unidentified")
-            return None, response
-        return member, None
-
-    def _remember(self, member: Member, publication: Publication) -> None:
-        if len(self._by_host[member.configuration.host]) > 1:
-            self._by_call[member.configuration.host, publication.call_id] = member
+        found = self._sources.member_of(request, source, self._loop.time())
+        return (None, found) if isinstance(found, Response) else (found, None)
 
     def _malformed(self, source: Address, error: SipSyntaxError) -> None:
         self.journal.warn("malformed_sip", source.host, error=str(error)[:200])

@@ -25,17 +25,19 @@ from .model.errors import (
     MalformedSubject,
     UnsupportedEnvelope,
 )
-from .model.event import MAX_NAME, Event, Mailbox, StateKey
+from .model.event import MAX_COUNT, MAX_NAME, Event, Mailbox, StateKey, check_count
 from .model.event_bus import EventBus, Subscription
-from .wire.envelope import ENVELOPE_VERSION, MAX_ENVELOPE, decode_envelope, encode_envelope
+from .wire.envelope import ENVELOPE_VERSION, MAX_ENVELOPE, MAX_NUMBER, decode_envelope, encode_envelope
 from .wire.leases import Lease, decode_lease, encode_lease
 from .wire.subjects import Subject, Subjects, quote_key, unquote_key
 
 __all__ = [
     "EID",
     "ENVELOPE_VERSION",
+    "MAX_COUNT",
     "MAX_ENVELOPE",
     "MAX_NAME",
+    "MAX_NUMBER",
     "Administration",
     "Change",
     "Claim",
@@ -84,6 +86,7 @@ __all__ = [
     "View",
     "aggregate_device_state",
     "asterisk_string_hash",
+    "check_count",
     "decode_ast_event",
     "decode_envelope",
     "decode_lease",

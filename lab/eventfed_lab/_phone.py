@@ -28,8 +28,8 @@ class Notification:
 
     @property
     def counts(self) -> MailboxCounts:
-        """Of ``message-summary`` (RFC 3842); LabError if the body is none."""
-        found = re.search(r"^Voice-Message: *(\d+)/(\d+)", self.body, re.M)
+        """Of ``message-summary`` (RFC 3842), below zero where Asterisk's sum ran over; LabError if the body is none."""
+        found = re.search(r"^Voice-Message: *(-?\d+)/(-?\d+)", self.body, re.M)
         if found is None:
             raise LabError(f"a NOTIFY without Voice-Message: {self.body!r:.200}")
         return MailboxCounts(int(found[1]), int(found[2]))

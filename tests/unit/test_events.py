@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from eventfed import (
     EID,
+    MAX_COUNT,
     DeviceState,
     Event,
     EventBus,
@@ -109,9 +110,27 @@ def test_state_and_counts_read_back() -> None:
         _ = Event.device("PJSIP/1001", DeviceState.INUSE, A).counts
 
 
+def test_counts_and_sums_end_at_what_asterisk_holds() -> None:
+    most = Mailbox(MAX_COUNT, MAX_COUNT)
+    assert Event(EventType.MWI, A, ((3, "1001"), (1, 2**32 - 1), (2, MAX_COUNT + 1))).counts == most
+    assert Event.mailbox("1001@default", 2**32 - 1, MAX_COUNT, A).counts == most
+    assert most + Mailbox(1, 0) == most
+    assert sum([most, most, most], start=Mailbox(0, 0)) == most
+    assert Mailbox(5, MAX_COUNT).beside(Mailbox(MAX_COUNT - 2, 7)) == Mailbox(2, MAX_COUNT - 7)
+
+
+@pytest.mark.parametrize("name", ["600", "1001@default", "a@b@c", "x"])
+def test_a_mailbox_can_be_built_again_from_its_key(name: str) -> None:
+    event = Event.mailbox(name, 1, 2, A)
+    assert Event.mailbox(event.key, 1, 2, A) == event
+
+
 @pytest.mark.parametrize(
     ("kind", "elements", "message"),
     [
+        (EventType.MWI, [(3, "@default"), (1, 1), (2, 0)], "is no mailbox"),
+        (EventType.MWI, [(3, "1001@"), (1, 1), (2, 0)], "is no mailbox"),
+        (EventType.MWI, [(3, "1001@default"), (9, "other"), (1, 1), (2, 0)], "is no mailbox"),
         (EventType.DEVICE_STATE_CHANGE, [], "needs the element STATE"),
         (EventType.DEVICE_STATE_CHANGE, [(8, 2)], "needs the element DEVICE"),
         (EventType.DEVICE_STATE_CHANGE, [(8, 9), (7, "PJSIP/1")], "no device state"),

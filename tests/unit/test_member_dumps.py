@@ -1,5 +1,6 @@
 """What a member makes of a dump whose messages did not all come to this agent."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -54,6 +55,7 @@ async def test_a_device_is_missing_only_from_a_dump_that_was_heard_as_a_whole(
     publication: Publication, missing: set[str]
 ) -> None:
     one: Any = member()
+    one._life._tasks = asyncio.TaskGroup()  # it is open
     one.dumps.begin()
     assert one.received(publication, None) is Verdict.ACCEPT
     one.dumps.asked()

@@ -175,6 +175,7 @@ async def inject(server: Server, seconds: float, *, states: int = 300) -> Inject
         on_trouble=lambda outcome: None,
         on_intrusion=lambda: None,
         on_delivered=lambda event: None,
+        on_dropped=lambda item, why: None,
     )
     injector.open()
     with contextlib.suppress(TimeoutError):

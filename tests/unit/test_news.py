@@ -1,7 +1,9 @@
 """What is news of a shared mailbox."""
 
-from eventfed import EID, Event
-from eventfed_agent.members.news import SharedNews, latest_news
+from dataclasses import replace
+
+from eventfed import EID, MAX_NUMBER, Event, decode_envelope, encode_envelope
+from eventfed_agent.members.news import SharedNews, latest_news, next_news
 
 A, B = EID.parse("02:00:00:00:00:0a"), EID.parse("02:00:00:00:00:0b")
 
@@ -68,3 +70,11 @@ def test_what_is_no_news_keeps_its_number() -> None:
     before = bus.states[A]
     bus.say(A, 1, 0)
     assert bus.states[A] == before
+
+
+def test_a_number_that_cannot_be_surpassed_silences_nobody() -> None:
+    forged = replace(Event.mailbox("1001@default", 9, 0, B, time=1.0), news=MAX_NUMBER)
+    assert next_news([forged]) == MAX_NUMBER
+    said = replace(Event.mailbox("1001@default", 1, 0, A, time=2.0), news=next_news([forged]))
+    assert latest_news({A: said, B: forged}) == said
+    assert decode_envelope(encode_envelope(said)) == said

@@ -49,6 +49,7 @@ async def injecting(server: Server, *, include: tuple[str, ...] = ("^Local/",)) 
         on_trouble=lambda outcome: None,
         on_intrusion=lambda: None,
         on_delivered=lambda event: None,
+        on_dropped=lambda item, why: None,
     )
     injector.open()
     task = asyncio.create_task(injector.run())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eventfed import EID, DeviceState, Event, EventType, Mailbox
+from eventfed import EID, MAX_COUNT, DeviceState, Event, EventType, Mailbox
 from eventfed_agent.pjsip.payloads import (
     DEVICE_STATE_PACKAGE,
     MWI_PACKAGE,
@@ -57,6 +57,13 @@ def test_asterisks_own_three_bodies_are_read() -> None:
 
 def test_the_order_of_counts_is_not_mixed_up() -> None:
     assert parse(MAILBOX | {"new": 5, "old": 7}, MWI_PACKAGE).event.counts == Mailbox(5, 7)
+
+
+@pytest.mark.parametrize("said", [MAX_COUNT, MAX_COUNT + 1, 2**32 - 1])
+def test_a_count_ends_at_what_asterisk_holds(said: int) -> None:
+    event = parse(MAILBOX | {"new": said, "old": said}, MWI_PACKAGE).event
+    assert event.counts == Mailbox(MAX_COUNT, MAX_COUNT)
+    assert json.loads(build_payload(event)) == MAILBOX | {"new": 2147483647, "old": 2147483647}
 
 
 def test_what_is_built_is_what_asterisk_reads() -> None:

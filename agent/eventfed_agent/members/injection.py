@@ -13,11 +13,12 @@ from typing import TypeAlias
 from eventfed import EID, Cursor, Event, EventType, StateKey, View, neutral_device_state
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
+from ..event_log import Journal
 from .mailboxes import MailboxSlots
 from .names import Filters
 from .turns import Turns
 
-__all__ = ["InjectionCounters", "Injector"]
+__all__ = ["InjectionCounters", "Injector", "Item", "tell_dropped"]
 
 _LANE_LIMIT = 64
 _ATTEMPTS = 3
@@ -25,6 +26,13 @@ _LOOK_AGAIN = 0.2
 
 Item: TypeAlias = tuple[EventType, EID | None, str]
 """A device of one server, or a mailbox (of all servers: EID None)."""
+
+
+def tell_dropped(journal: Journal, member: str, item: Item, why: str) -> None:
+    """Tell people of a name that a member is not given; once for each server that it comes from."""
+    _, eid, name = item
+    source = member if eid is None else f"{member}, from {eid}"
+    journal.warn("injection_dropped", source, name=name, why=why)
 
 
 @dataclass(slots=True)
@@ -36,6 +44,7 @@ class InjectionCounters:
     silent: int = 0
     refused: int = 0
     given_up: int = 0
+    unbuildable: int = 0
     events_dropped: int = 0
 
 
@@ -69,6 +78,8 @@ class Injector:
         on_trouble: told of each injection that did not succeed.
         on_intrusion: told of each time the member had lost a publication of ours, whether the injection succeeded then.
         on_delivered: told of each that did.
+        on_dropped: told of each name that is given up, and why: no message can be made of it, or the member cannot read
+            the message.
     """
 
     def __init__(
@@ -86,6 +97,7 @@ class Injector:
         on_trouble: Callable[[AdapterOutcome], None],
         on_intrusion: Callable[[], None],
         on_delivered: Callable[[Event], None],
+        on_dropped: Callable[[Item, str], None],
     ) -> None:
         self.slots = slots
         self.counters = InjectionCounters()
@@ -101,6 +113,7 @@ class Injector:
         self._on_trouble = on_trouble
         self._on_intrusion = on_intrusion
         self._on_delivered = on_delivered
+        self._on_dropped = on_dropped
         self._lanes = [_Lane() for _ in range(adapter.lanes)]
         self._cursor: Cursor = view.cursor()
         self._wake = asyncio.Event()
@@ -234,17 +247,21 @@ class Injector:
             return True
         item, attempts = lane.items.popitem(last=False)
         self._space.set()
-        event = self._value(item)
-        if event is None:
-            self._settled.set()
-            return True
-        if not self._may_inject():
-            lane.put(item, attempts, first=True)
-            return False
         lane.busy = True
         spoken = self.slots.announcements(item[2])
         try:
+            event = self._value(item)
+            if event is None:
+                return True
+            if not self._may_inject():
+                lane.put(item, attempts, first=True)
+                return False
             outcome = await self._adapter.inject(event, number)
+        except Exception as error:
+            # What others said of one name must not end what the member is given of all the others.
+            self.counters.unbuildable += 1
+            self._on_dropped(item, f"{type(error).__name__}: {error!s:.160}")
+            return True
         finally:
             lane.busy = False
             self._settled.set()
@@ -275,6 +292,7 @@ class Injector:
         # other answers are about the server's configuration and heal when that is mended.
         if outcome.status == 500 and attempts + 1 >= _ATTEMPTS:
             self.counters.given_up += 1
+            self._on_dropped(item, "the server cannot read it (500)")
             return
         lane.put(item, attempts + 1, first=outcome.status != 500)
 

@@ -130,7 +130,8 @@ class MailboxSlots:
             news = latest_news(states)
             return news.counts if news else _EMPTY
         total = sum((event.counts for eid, event in states.items() if eid != self.eid), start=_EMPTY)
-        return total if self.injection is Injection.BESIDE else total + (self.own(mailbox) or _EMPTY)
+        own = self.own(mailbox) or _EMPTY
+        return total.beside(own) if self.injection is Injection.BESIDE else total + own
 
     def due(
         self, mailbox: str, states: Mapping[EID, Event], now: float, *, withdraw: bool = False

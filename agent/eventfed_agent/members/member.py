@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 
 from eventfed import EID, Event, EventType, Federation
 from eventfed.spec import VoicemailStorage
@@ -16,7 +17,8 @@ from ..pjsip.sip import Publication, PublicationKind
 from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
 from .identity import Identity
-from .injection import Injector
+from .injection import Injector, tell_dropped
+from .lifetime import Lifetime
 from .liveness import Liveness
 from .mailboxes import MailboxSlots
 from .member_status import ADVICE, OVERWRITES, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict, explain
@@ -69,7 +71,7 @@ class Member:
         self.refused: tuple[EID, str] | None = None  # under which EID, and whose it is
         self._caught_up = False
         self._restart: asyncio.TimerHandle | None = None
-        self._tasks: asyncio.TaskGroup | None = None
+        self._life = Lifetime()
         self._identity_task: asyncio.Task[None] | None = None
 
     # --- what others see --------------------------------------------------------------------------------------
@@ -133,20 +135,19 @@ class Member:
     async def run(self) -> None:
         """Serve the member until cancelled; then give its lease back."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                tasks.create_task(self._liveness.run())
-                tasks.create_task(self._rounds.run())
-                await asyncio.sleep(self._liveness.timing.not_configured_after)
-                if self.identity is None and self.alive and self._trouble is None:
-                    self._set_trouble(SAYS_NOTHING)
+            await self._life.run(self._liveness.run(), self._rounds.run(), self._watch_silence())
         finally:
-            self._tasks = None
             self.intrusions.close()
             if self._restart is not None:
                 self._restart.cancel()
             if self.identity is not None:
+                self.identity.hurry()
                 self.identity.disappear()
+
+    async def _watch_silence(self) -> None:
+        await asyncio.sleep(self._liveness.timing.not_configured_after)
+        if self.identity is None and self.alive and self._trouble is None:
+            self._set_trouble(SAYS_NOTHING)
 
     async def leave(self, within: float) -> bool:
         """Take everything back that was injected, within `within` seconds; whether that was done."""
@@ -195,7 +196,9 @@ class Member:
     # --- what the server says ---------------------------------------------------------------------------------
 
     def received(self, publication: Publication, payload: Payload | None) -> Verdict:
-        """Take in one accepted PUBLISH and say how to answer it."""
+        """Take in one accepted PUBLISH and say how to answer it; outside of our life its repetition finds another."""
+        if not self._life.open:
+            return Verdict.SILENCE
         if publication.kind is PublicationKind.REMOVE:
             self._liveness.said_goodbye()
             return Verdict.ACCEPT
@@ -254,7 +257,10 @@ class Member:
         if event.type is EventType.MWI:
             self.dumps.hear_mailbox(event.key, event.counts)
             if self._filters.storage is VoicemailStorage.SHARED:
-                event = self._numbered(identity, event)
+                # While a dump is under way its answer may have been made before the injection arrived.
+                overwritten = identity.slots.overwritten(event.key) and self.dumps.window is None
+                before, others = identity.last_word(event.state_key), self._federation.view.mailbox(event.key)
+                event = self._news.number(event, before, others, overwritten=overwritten)
             if not identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time()):
                 return
             if identity.slots.is_contended(event.key):
@@ -275,12 +281,6 @@ class Member:
             self._federation.publish_event(event)
         else:
             self.counters.not_cachable += 1
-
-    def _numbered(self, identity: Identity, event: Event) -> Event:
-        # While a dump is under way its answer may have been made before the injection arrived.
-        overwritten = identity.slots.overwritten(event.key) and self.dumps.window is None
-        before, others = identity.last_word(event.state_key), self._federation.view.mailbox(event.key)
-        return self._news.number(event, before, others, overwritten=overwritten)
 
     # --- evidence ---------------------------------------------------------------------------------------------
 
@@ -313,7 +313,6 @@ class Member:
             self.identity.disappear()
 
     def _identify(self, eid: EID) -> None:
-        assert self._tasks is not None
         self.yield_identity()
         self.refused = None
         filters, pause = self._filters, self._liveness.timing.contended_pause
@@ -331,6 +330,7 @@ class Member:
             on_trouble=self.dump_failed,
             on_intrusion=self.intrusions.suspect,
             on_delivered=self._on_delivered,
+            on_dropped=partial(tell_dropped, self._journal, self.name),
         )
         self.identity = Identity(
             eid,
@@ -343,7 +343,7 @@ class Member:
             on_held=self._held,
             on_free=self._freed,
         )
-        self._identity_task = self._tasks.create_task(self.identity.run())
+        self._identity_task = self._life.start(self.identity.run())
         self._journal.info("member_identified", self.name, eid=str(eid))
         if self.alive:
             self.identity.appear()

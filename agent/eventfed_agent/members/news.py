@@ -9,7 +9,7 @@ word after a restart, or the same words after another's were put into its mailbo
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from eventfed import EID, Event
+from eventfed import EID, MAX_NUMBER, Event
 
 __all__ = ["SharedNews", "latest_news", "next_news"]
 
@@ -20,8 +20,11 @@ def latest_news(states: Mapping[EID, Event]) -> Event | None:
 
 
 def next_news(states: Iterable[Event]) -> int:
-    """The number of a piece of news that comes after all that these say."""
-    return 1 + max((event.news for event in states), default=0)
+    """The number of a piece of news that comes after all that these say.
+
+    It ends at `MAX_NUMBER`, beyond which no reader takes it; from there on `latest_news` goes by the time.
+    """
+    return min(1 + max((event.news for event in states), default=0), MAX_NUMBER)
 
 
 class SharedNews:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from eventfed import EID, DeviceState, Event, EventfedError, EventType, MalformedEvent
+from eventfed import EID, DeviceState, Event, EventfedError, EventType, MalformedEvent, check_count
 
 __all__ = [
     "DEVICE_STATE_PACKAGE",
@@ -23,7 +23,6 @@ __all__ = [
 DEVICE_STATE_PACKAGE = "asterisk-devicestate"
 MWI_PACKAGE = "asterisk-mwi"
 JSON_TYPE = "application/json"
-_MAX_COUNT = 0xFFFFFFFF
 
 
 class MalformedPayload(EventfedError, ValueError):
@@ -84,7 +83,8 @@ def parse_payload(package: str, body: bytes, *, time: float) -> Payload:
                     )
                 )
             case "mailboxstate", "asterisk-mwi":
-                name, new, old = _text(document, "uniqueid"), _count(document, "new"), _count(document, "old")
+                name = _text(document, "uniqueid")
+                new, old = (check_count(which, document.get(which)) for which in ("new", "old"))
                 return StatePayload(Event.mailbox(name, new, old, eid, time=time))
     except MalformedEvent as error:
         raise MalformedPayload(str(error)) from None
@@ -95,13 +95,6 @@ def _text(document: dict[str, object], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value:
         raise MalformedPayload(f"{name!r} must be text that is not empty")
-    return value
-
-
-def _count(document: dict[str, object], name: str) -> int:
-    value = document.get(name)
-    if type(value) is not int or not 0 <= value <= _MAX_COUNT:
-        raise MalformedPayload(f"{name!r} must be a count, not {value!r:.40}")
     return value
 
 

@@ -30,6 +30,7 @@ METRICS = {
     "eventfed_member_coalesced_total": "Injections that a newer value of the same name made needless",
     "eventfed_member_injection_failures_total": "Injections that failed, by SIP status or silence; tried again",
     "eventfed_member_injections_given_up_total": "Injections dropped because the member cannot read them",
+    "eventfed_member_injections_unbuildable_total": "Injections dropped because no message can be made of a state",
     "eventfed_member_events_dropped_total": "Events without a last value that the member could not be given at once",
     "eventfed_member_possible_intrusions_total": "Publications of ours that the member lost without a restart",
     "eventfed_member_backlog": "Names that wait to be put into the member",
@@ -147,6 +148,7 @@ _MEMBER_COUNTERS: dict[str, Callable[[Member], int]] = {
     "eventfed_member_injected_total": _injection("injected"),
     "eventfed_member_coalesced_total": _injection("coalesced"),
     "eventfed_member_injections_given_up_total": _injection("given_up"),
+    "eventfed_member_injections_unbuildable_total": _injection("unbuildable"),
     "eventfed_member_events_dropped_total": _injection("events_dropped"),
     "eventfed_member_possible_intrusions_total": lambda member: member.intrusions.confirmed,
 }

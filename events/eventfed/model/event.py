@@ -10,10 +10,16 @@ from .elements import Element, EventType, Value, check_element
 from .elements import InformationElement as IE
 from .errors import MalformedEvent
 
-__all__ = ["MAX_NAME", "Event", "Mailbox", "StateKey"]
+__all__ = ["MAX_COUNT", "MAX_NAME", "Event", "Mailbox", "StateKey", "check_count"]
 
 MAX_NAME = 256
 """The longest device or mailbox name, in bytes of UTF-8."""
+
+MAX_COUNT = 2**31 - 1
+"""The highest count of messages. Asterisk holds counts in a C ``int`` (``struct ast_mwi_state``,
+``include/asterisk/mwi.h``) and cuts what does not fit: 4294967294 becomes -2 on every phone."""
+
+_MAX_UINT = 2**32 - 1
 
 
 class StateKey(NamedTuple):
@@ -24,8 +30,19 @@ class StateKey(NamedTuple):
     key: str
 
 
+def check_count(what: str, value: object) -> int:
+    """One count of messages, at most `MAX_COUNT`. Each count from outside passes here, whichever way it came.
+
+    Raises:
+        MalformedEvent: for anything but an integer of 32 bits without a sign, as ``ast_event`` holds it.
+    """
+    if type(value) is not int or not 0 <= value <= _MAX_UINT:
+        raise MalformedEvent(f"{what!r} must be a count, not {value!r:.40}")
+    return min(value, MAX_COUNT)
+
+
 class Mailbox(NamedTuple):
-    """Message counts of one mailbox on one server."""
+    """Message counts of one mailbox on one server. A sum ends at `MAX_COUNT`."""
 
     new: int
     old: int
@@ -33,7 +50,12 @@ class Mailbox(NamedTuple):
     def __add__(self, other: object) -> "Mailbox":
         if not isinstance(other, Mailbox):
             return NotImplemented
-        return Mailbox(self.new + other.new, self.old + other.old)
+        return Mailbox(min(self.new + other.new, MAX_COUNT), min(self.old + other.old, MAX_COUNT))
+
+    def beside(self, other: "Mailbox") -> "Mailbox":
+        """As much of these counts as can be added to `other`: PJSIP adds up all mailboxes of one phone in a C ``int``
+        (``mwi_subscription`` in ``res/res_pjsip_mwi.c``)."""
+        return Mailbox(min(self.new, MAX_COUNT - other.new), min(self.old, MAX_COUNT - other.old))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +66,7 @@ class Event:
         type: the event type.
         eid: the server it comes from.
         elements: the information elements in Asterisk's order, without EID and CACHABLE, which have fields of
-            their own. A list, not a map: the first one of a number counts.
+            their own. A list, not a map: the first one of a number counts. Message counts end at `MAX_COUNT`.
         cachable: whether Asterisk keeps the value (a device state that is not is an event only).
         time: when the origin's agent heard it, in seconds since 1970.
         epoch: which ownership of the EID it was published under; later ones are higher.
@@ -66,7 +88,10 @@ class Event:
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "elements", tuple([check_element(number, value) for number, value in self.elements]))
+        elements = [check_element(number, value) for number, value in self.elements]
+        if self.type is EventType.MWI:
+            elements = [(n, check_count(_COUNTS[n], value) if n in _COUNTS else value) for n, value in elements]
+        object.__setattr__(self, "elements", tuple(elements))
         key = self._find_key()
         if len(key.encode()) > MAX_NAME:
             raise MalformedEvent(f"{key!r:.40}… is longer than {MAX_NAME} bytes")
@@ -82,6 +107,9 @@ class Event:
             case EventType.MWI:
                 self._need(IE.NEWMSGS), self._need(IE.OLDMSGS)
                 name, context = self._need_text(IE.MAILBOX), self.get(IE.CONTEXT)
+                # Asterisk cuts a name at its first @ (res_pjsip_publish_asterisk.c): "@default" has no mailbox.
+                if "@" in name:
+                    raise MalformedEvent(f"{name!r:.40} is no mailbox: what follows the @ belongs into CONTEXT")
                 if name and isinstance(context, str) and context:
                     name = f"{name}@{context}"
             case EventType.PRESENCE_STATE:
@@ -182,5 +210,6 @@ class Event:
         )
 
 
+_COUNTS: dict[int, str] = {IE.NEWMSGS: "NEWMSGS", IE.OLDMSGS: "OLDMSGS"}
 _DEVICE_STATES = frozenset(int(state) for state in DeviceState)
 _PRESENCE_STATES = frozenset(int(state) for state in PresenceState)

@@ -9,13 +9,15 @@ from ..model.elements import EventType
 from ..model.errors import MalformedEnvelope, MalformedEvent, UnsupportedEnvelope
 from ..model.event import Event
 
-__all__ = ["ENVELOPE_VERSION", "MAX_ENVELOPE", "decode_envelope", "encode_envelope", "unpack_map"]
+__all__ = ["ENVELOPE_VERSION", "MAX_ENVELOPE", "MAX_NUMBER", "decode_envelope", "encode_envelope", "unpack_map"]
 
 ENVELOPE_VERSION = 1
 MAX_ENVELOPE = 65_536
 """The largest message body that is looked at, in bytes."""
 
-_MAX_NUMBER = 2**63
+MAX_NUMBER = 2**63 - 1
+"""The highest epoch, sequence or number of news."""
+
 _TYPES = {int(kind): kind for kind in EventType}
 
 
@@ -106,6 +108,6 @@ def _event_type(number: object) -> EventType:
 
 
 def _number(what: str, value: object) -> int:
-    if type(value) is not int or not 0 <= value < _MAX_NUMBER:
+    if type(value) is not int or not 0 <= value <= MAX_NUMBER:
         raise MalformedEnvelope(f"{what} {value!r:.40} is no number from 0 to 2**63-1")
     return value
