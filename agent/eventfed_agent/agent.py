@@ -22,10 +22,11 @@ from .members.names import Filters
 from .nats_access import credentials_source, federation_settings
 from .pjsip.adapter import PjsipAdapter, answers
 from .pjsip.deferred_answers import MailboxAnswers
-from .pjsip.payloads import MalformedPayload, Payload, parse_payload
+from .pjsip.payloads import CODECS, MalformedPayload, Payload, parse_payload
 from .pjsip.sip import (
     Address,
     Bind,
+    CompositorSettings,
     EventStateCompositor,
     Later,
     Request,
@@ -79,7 +80,7 @@ class Agent:
         self._partings: dict[str, asyncio.Task[None]] = {}
         self._following: list[asyncio.Task[None]] = []
         self._roster: Roster | None = None
-        self._compositor = EventStateCompositor()
+        self._compositor = EventStateCompositor(CompositorSettings(packages=frozenset(CODECS)))
         self._sources = Sources(self._compositor)
         self.mailbox_answers = MailboxAnswers(configuration.timing.mailbox_answer)
         self._stack = AsyncExitStack()

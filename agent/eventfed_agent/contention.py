@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from eventfed import EventType, StateKey, View
-from eventfed.device_kinds import is_set_by_hand
+from eventfed import Merge, StateKey, View, kind_of
+from eventfed.model.device_kinds import is_set_by_hand
 
 __all__ = ["contended_names"]
 
@@ -15,4 +15,4 @@ def contended_names(view: View) -> list[str]:
 
 
 def _is_provided(key: StateKey) -> bool:
-    return key.type is EventType.DEVICE_STATE_CHANGE and is_set_by_hand(key.key)
+    return kind_of(key.type).merge is Merge.PER_SERVER and is_set_by_hand(key.key)

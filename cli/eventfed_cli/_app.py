@@ -1,7 +1,6 @@
 """The subcommands: their options and help. What they do is imported when they run: an agent must stay small."""
 
 import re
-from enum import StrEnum
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -42,14 +41,6 @@ Config = Annotated[
     Path, typer.Option("--config", help="The agent's TOML file.", envvar="EVENTFED_CONFIG", show_default=False)
 ]
 Transport = Literal["udp", "tcp"]
-
-
-class StateType(StrEnum):
-    """Event types that have states."""
-
-    device_state = "device_state"
-    mwi = "mwi"
-    presence_state = "presence_state"
 
 
 def _version(wanted: bool) -> None:
@@ -119,7 +110,7 @@ def members(bus: BusOptions, *, json: Json = False) -> None:
 def state_list(
     bus: BusOptions,
     *,
-    type: Annotated[StateType | None, typer.Option("--type", help="Only states of this type.")] = None,
+    type: Annotated[str | None, typer.Option("--type", help="Only states of this type.")] = None,
     eid: Eid = None,
     name: Annotated[str | None, typer.Option("--name", help="Only names in which this pattern is found.")] = None,
     json: Json = False,
@@ -165,7 +156,7 @@ def state_get(
 def state_watch(
     bus: BusOptions,
     *,
-    type: Annotated[StateType | None, typer.Option("--type", help="Only states of this type.")] = None,
+    type: Annotated[str | None, typer.Option("--type", help="Only states of this type.")] = None,
     eid: Eid = None,
     name: Annotated[str | None, typer.Option("--name", help="Only names in which this pattern is found.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and change.")] = False,
@@ -364,17 +355,21 @@ def demo(
     run(make, check=check or json, as_json=json, svg=svg)
 
 
-def _selection(kind: StateType | None, eid: str | None, name: str | None) -> "Selection":
+def _selection(kind: str | None, eid: str | None, name: str | None) -> "Selection":
     """Checked filters."""
-    from eventfed import EID
+    from eventfed import EID, KINDS
 
-    from ._states import TYPE_NAMES, Selection
+    from ._states import Selection
 
     try:
         pattern = re.compile(name) if name is not None else None
     except re.error as error:
         raise typer.BadParameter(f"--name {name!r} is no regular expression: {error}") from None
-    event_type = next((event_type for event_type, text in TYPE_NAMES.items() if text == kind), None)
+    names = {known.name: event_type for event_type, known in KINDS.items() if known.has_state}
+    if kind is not None and kind not in names:
+        known = ", ".join(sorted(names))
+        raise typer.BadParameter(f"{kind!r} is no type of state: use one of {known}", param_hint="'--type'")
+    event_type = names.get(kind) if kind is not None else None
     return Selection(event_type, EID.parse(eid) if eid is not None else None, pattern)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from eventfed.asterisk_config import pjsip_snippet
-from eventfed.patterns import compile_pattern
-from eventfed.spec import EventSpec, EventTypeName, device_filter
+from eventfed.model.patterns import compile_pattern
+from eventfed.spec import EventSpec, device_filter
 from eventfed_agent.configuration import (
     AgentConfiguration,
     ConfigurationError,
@@ -47,7 +47,7 @@ def snippet_from_options(
         token=read_secret(token_file),
         previous_token=read_secret(previous_token_file),
         expiration=expiration,
-        device_filter=device_filter([EventSpec(type=EventTypeName.DEVICE_STATE, include=tuple(include))]),
+        device_filter=device_filter([EventSpec(type="device_state", include=tuple(include))]),
     )
 
 

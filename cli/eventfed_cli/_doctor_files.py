@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from eventfed import EID, EventType, MalformedEntityID
 from eventfed.asterisk_config import RESOURCE, identifier_order_line
-from eventfed.device_kinds import DEVICE_KINDS, PROBE_PREFIX
-from eventfed.patterns import PatternError, compile_pattern
+from eventfed.model.device_kinds import DEVICE_KINDS, PROBE_PREFIX
+from eventfed.model.patterns import PatternError, compile_pattern
 from eventfed.spec import VoicemailStorage
 from eventfed_agent.members.names import Filters
 

@@ -9,7 +9,7 @@ import sipmessage
 
 from eventfed import EID, DeviceState, Event
 from eventfed.asterisk_config import RESOURCE, identifier_order_line
-from eventfed.device_kinds import PROBE_PREFIX
+from eventfed.model.device_kinds import PROBE_PREFIX
 from eventfed_agent.configuration import MemberConfiguration
 from eventfed_agent.pjsip.payloads import DEVICE_STATE_PACKAGE, JSON_TYPE, build_payload
 from eventfed_agent.pjsip.sip import (

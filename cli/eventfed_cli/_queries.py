@@ -6,13 +6,12 @@ import sys
 
 from rich.live import Live
 
-from eventfed import EID, Change, Event, MemberChanged, StateChanged, StateKey, StateRemoved
+from eventfed import EID, Change, Event, MemberChanged, StateChanged, StateKey, StateRemoved, kind_of
 
 from ._bus import BusAccess, connect
 from ._exits import Failure
 from ._signals import run_until_stopped
 from ._states import (
-    TYPE_NAMES,
     Selection,
     aggregate,
     change_document,
@@ -84,7 +83,7 @@ def list_states(access: BusAccess, selection: Selection, *, as_json: bool) -> No
 
 
 def _row(event: Event, member: str) -> list[str]:
-    kind, heard = TYPE_NAMES[event.type], clock_time(event.time)
+    kind, heard = kind_of(event.type).name, clock_time(event.time)
     return [kind, event.key, value_text(event), member, str(event.eid), heard]
 
 
@@ -100,7 +99,7 @@ def get_state(access: BusAccess, name: str, *, as_json: bool) -> None:
             found, leases = states_of_name(federation, name), federation.view.leases
             documents = [
                 {
-                    "type": TYPE_NAMES[kind],
+                    "type": kind_of(kind).name,
                     "name": name,
                     "aggregate": aggregate(kind, events)[0],
                     "servers": [state_document(event, leases) for event in events],

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from eventfed import (
     EID,
@@ -13,21 +13,18 @@ from eventfed import (
     EventType,
     Federation,
     Lease,
-    Mailbox,
     MemberChanged,
-    PresenceState,
+    Merge,
     Reset,
     StateChanged,
     StateKey,
     StateRemoved,
-    aggregate_device_state,
+    kind_of,
 )
-from eventfed import InformationElement as IE
-from eventfed.device_kinds import is_set_by_hand
+from eventfed.model.device_kinds import is_set_by_hand
 from eventfed_agent.members.news import latest_news
 
 __all__ = [
-    "TYPE_NAMES",
     "Selection",
     "aggregate",
     "change_document",
@@ -39,13 +36,6 @@ __all__ = [
     "states_of_name",
     "value_text",
 ]
-
-TYPE_NAMES = {
-    EventType.DEVICE_STATE_CHANGE: "device_state",
-    EventType.MWI: "mwi",
-    EventType.PRESENCE_STATE: "presence_state",
-}
-"""The names that configuration files use."""
 
 
 @dataclass(frozen=True)
@@ -81,25 +71,18 @@ def states_of_name(federation: Federation, name: str) -> dict[EventType, list[Ev
 
 def value_text(event: Event) -> str:
     """``INUSE``, ``3 new, 1 old``, or a presence."""
-    if event.type is EventType.MWI:
-        return f"{event.counts.new} new, {event.counts.old} old"
-    if event.type is EventType.DEVICE_STATE_CHANGE:
-        return event.device_state.name
-    value = event.get(IE.PRESENCE_STATE)
-    return PresenceState(value).name if isinstance(value, int) else ""
+    return kind_of(event.type).text(event)
 
 
 def _value_document(event: Event) -> dict[str, Any]:
-    if event.type is EventType.MWI:
-        return {"new": event.counts.new, "old": event.counts.old}
-    return {"state": value_text(event)}
+    return dict(kind_of(event.type).show(event))
 
 
 def state_document(event: Event, leases: Mapping[EID, Lease]) -> dict[str, Any]:
     """One server's value of one state."""
     lease = leases.get(event.eid)
     return {
-        "type": TYPE_NAMES[event.type],
+        "type": kind_of(event.type).name,
         "name": event.key,
         "eid": str(event.eid),
         "member": lease.name if lease else None,
@@ -128,23 +111,23 @@ def aggregate(kind: EventType, events: Iterable[Event]) -> tuple[dict[str, Any],
     servers) by the latest.
     """
     events = list(events)
-    if kind is EventType.DEVICE_STATE_CHANGE:
-        state = aggregate_device_state(event.device_state for event in events)
-        return {"state": state.name, "by": "rank"}, f"{state.name} (by Asterisk's rank)"
-    if kind is EventType.MWI:
-        news = latest_news({event.eid: event for event in events}) if any(event.news for event in events) else None
-        counts = news.counts if news else sum((event.counts for event in events), start=Mailbox(0, 0))
-        by: Literal["latest news", "sum"] = "latest news" if news else "sum"
-        return {"new": counts.new, "old": counts.old, "by": by}, f"{counts.new} new, {counts.old} old ({by})"
-    newest = max(events, key=lambda event: event.time)
-    return {"state": value_text(newest), "by": "time"}, f"{value_text(newest)} (the newest)"
+    chosen, by = kind_of(kind), ""
+    if any(event.news for event in events) and (latest := latest_news({event.eid: event for event in events})):
+        fields, text, by = chosen.show(latest), chosen.text(latest), "latest news"
+    else:
+        fields, by = chosen.combine(events)
+        text = ", ".join(str(value) if name == "state" else f"{value} {name}" for name, value in fields.items())
+    return {**fields, "by": by}, f"{text} ({_RULES.get(by, by)})"
+
+
+_RULES = {"rank": "by Asterisk's rank", "time": "the newest"}
 
 
 def contended_devices(federation: Federation) -> dict[str, list[EID]]:
     """Devices set by hand that several servers announce: a NOT_INUSE of one cannot beat an INUSE of another."""
     owners: dict[str, list[EID]] = {}
-    for event in Selection(type=EventType.DEVICE_STATE_CHANGE).events(federation):
-        if is_set_by_hand(event.key):
+    for event in Selection().events(federation):
+        if kind_of(event.type).merge is Merge.PER_SERVER and is_set_by_hand(event.key):
             owners.setdefault(event.key, []).append(event.eid)
     return {name: eids for name, eids in owners.items() if len(eids) > 1}
 
@@ -159,7 +142,7 @@ def change_document(change: Change, leases: Mapping[EID, Lease]) -> dict[str, An
             before = {"previous": _value_document(previous)} if previous else {}
             return {
                 "change": "removed",
-                "type": TYPE_NAMES[key.type],
+                "type": kind_of(key.type).name,
                 "name": key.key,
                 "eid": str(key.eid),
                 **before,

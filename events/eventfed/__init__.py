@@ -13,6 +13,7 @@ from .jetstream.administration import Administration, StreamInfo
 from .jetstream.connection import ConnectionLost
 from .jetstream.stream import StreamUnavailable, stream_configuration
 from .model.ast_event import asterisk_string_hash, decode_ast_event, encode_ast_event
+from .model.counts import MAX_COUNT, Mailbox, check_count
 from .model.devices import DeviceState, PresenceState, aggregate_device_state, neutral_device_state
 from .model.eid import EID
 from .model.elements import Element, ElementType, EventType, InformationElement, Value
@@ -23,10 +24,12 @@ from .model.errors import (
     MalformedEvent,
     MalformedFrame,
     MalformedSubject,
+    UnknownKind,
     UnsupportedEnvelope,
 )
-from .model.event import MAX_COUNT, MAX_NAME, Event, Mailbox, StateKey, check_count
+from .model.event import MAX_NAME, Event, StateKey
 from .model.event_bus import EventBus, Subscription
+from .model.kinds import KINDS, Kind, Merge, kind_named, kind_of
 from .wire.envelope import ENVELOPE_VERSION, MAX_ENVELOPE, MAX_NUMBER, decode_envelope, encode_envelope
 from .wire.leases import Lease, decode_lease, encode_lease
 from .wire.subjects import Subject, Subjects, quote_key, unquote_key
@@ -34,6 +37,7 @@ from .wire.subjects import Subject, Subjects, quote_key, unquote_key
 __all__ = [
     "EID",
     "ENVELOPE_VERSION",
+    "KINDS",
     "MAX_COUNT",
     "MAX_ENVELOPE",
     "MAX_NAME",
@@ -57,6 +61,7 @@ __all__ = [
     "FederationCounters",
     "FederationSettings",
     "InformationElement",
+    "Kind",
     "Lease",
     "Mailbox",
     "MailboxDeparture",
@@ -66,6 +71,7 @@ __all__ = [
     "MalformedFrame",
     "MalformedSubject",
     "MemberChanged",
+    "Merge",
     "PresenceState",
     "Reports",
     "Reset",
@@ -81,6 +87,7 @@ __all__ = [
     "Subjects",
     "Subscription",
     "Synced",
+    "UnknownKind",
     "UnsupportedEnvelope",
     "Value",
     "View",
@@ -93,6 +100,8 @@ __all__ = [
     "encode_ast_event",
     "encode_envelope",
     "encode_lease",
+    "kind_named",
+    "kind_of",
     "neutral_device_state",
     "quote_key",
     "stream_configuration",

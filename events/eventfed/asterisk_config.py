@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from .device_kinds import DEFAULT_DEVICES
+from .model.device_kinds import DEFAULT_DEVICES
 from .model.errors import EventfedError
 
 __all__ = ["RESOURCE", "SnippetError", "identifier_order_line", "pjsip_snippet"]

@@ -9,18 +9,18 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
-from .device_kinds import ANY_DEVICE, DEFAULT_DEVICES
-from .model.elements import EventType
-from .patterns import MAX_PATTERN, compile_pattern
+from .model.device_kinds import ANY_DEVICE, DEFAULT_DEVICES
+from .model.kinds import KINDS, Kind, kind_named
+from .model.patterns import MAX_PATTERN, compile_pattern
 
 __all__ = [
     "DepartureSpec",
     "EventSpec",
-    "EventTypeName",
     "Injection",
+    "KindName",
     "MailboxesOfDeparted",
     "Pattern",
     "Spec",
@@ -38,7 +38,7 @@ def _compiles(text: str) -> str:
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_compiles)]
-"""A regular expression that is searched for in a name, without case (`eventfed.patterns`)."""
+"""A regular expression that is searched for in a name, without case (`eventfed.model.patterns`)."""
 
 
 def refused_unless(*rules: tuple[str, str]) -> dict[str, Any]:
@@ -90,15 +90,22 @@ _FOR_MWI_ALONE = "voicemailStorage and injection belong to mwi alone: remove the
 _TOMBSTONES_TOO_SHORT = "tombstoneTTL must be at least gracePeriod: a longer one reaches whoever was away meanwhile"
 
 
-class EventTypeName(enum.StrEnum):
-    """The event types that can be federated."""
+def _known_kind(name: object) -> str:
+    if not isinstance(name, str):
+        raise ValueError(f"type is {name!r:.60}: write one of {', '.join(_crossing())} in quotes")
+    return kind_named(name).name
 
-    MWI = "mwi"
-    DEVICE_STATE = "device_state"
 
-    @property
-    def event_type(self) -> EventType:
-        return EventType.MWI if self is EventTypeName.MWI else EventType.DEVICE_STATE_CHANGE
+def _crossing() -> list[str]:
+    return [kind.name for kind in KINDS.values() if kind.crosses]
+
+
+KindName = Annotated[
+    str,
+    BeforeValidator(_known_kind),
+    WithJsonSchema({"type": "string", "enum": sorted(_crossing(), reverse=True)}),
+]
+"""The name of a kind of event that can be federated (`eventfed.model.kinds.KINDS`)."""
 
 
 class VoicemailStorage(enum.StrEnum):
@@ -126,7 +133,7 @@ class EventSpec(Spec):
         )
     )
 
-    type: Annotated[EventTypeName, Field(description="Event type: mwi (voicemail lamps) or device_state (busy lamps).")]
+    type: Annotated[KindName, Field(description="Event type: mwi (voicemail lamps) or device_state (busy lamps).")]
     publish: Annotated[bool, Field(description="Whether the members' own states are published.")] = True
     subscribe: Annotated[bool, Field(description="Whether the other members' states are put into the members.")] = True
     include: Annotated[
@@ -158,9 +165,13 @@ class EventSpec(Spec):
         ),
     ] = Injection.IN_PLACE
 
+    @property
+    def kind(self) -> Kind:
+        return kind_named(self.type)
+
     @model_validator(mode="after")
     def _fits_its_type(self) -> Self:
-        if self.type is EventTypeName.MWI:
+        if self.kind.is_counted:
             if self.voicemail_storage is None:
                 raise ValueError(_MWI_NEEDS_STORAGE)
             if self.injection is Injection.BESIDE and self.voicemail_storage is VoicemailStorage.SHARED:
@@ -222,5 +233,5 @@ def device_filter(events: Iterable[EventSpec]) -> str:
     With an ``include`` of the user's it publishes all, and the agent chooses: another ``include`` then needs no change
     of any server.
     """
-    chosen = any(event.type is EventTypeName.DEVICE_STATE and event.include for event in events)
+    chosen = any(event.kind.default_export is not None and event.include for event in events)
     return ANY_DEVICE if chosen else DEFAULT_DEVICES

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from sipmessage import Request, Response
 
 from eventfed import EID, DeviceState, MalformedEvent, aggregate_device_state
-from eventfed.device_kinds import DEFAULT_DEVICES
-from eventfed.patterns import compile_pattern
+from eventfed.model.device_kinds import DEFAULT_DEVICES
+from eventfed.model.patterns import compile_pattern
 
 from ._addresses import Allotment, allot
 from ._configuration import AsteriskConfiguration, last_state

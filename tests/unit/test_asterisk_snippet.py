@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from eventfed.asterisk_config import SnippetError, identifier_order_line, pjsip_snippet
-from eventfed.device_kinds import DEFAULT_DEVICES
+from eventfed.model.device_kinds import DEFAULT_DEVICES
 
 TOKEN = "0123456789abcdef"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from eventfed.device_kinds import DEFAULT_DEVICES
+from eventfed.model.device_kinds import DEFAULT_DEVICES
 from eventfed_cli._app import app
 
 CONFIGURATION = """

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from eventfed import FederationSettings, Subjects, stream_configuration
 from eventfed.asterisk_config import identifier_order_line, pjsip_snippet
-from eventfed.device_kinds import DEFAULT_DEVICES
+from eventfed.model.device_kinds import DEFAULT_DEVICES
 from eventfed.spec import EventSpec, EventTypeName, VoicemailStorage
 from eventfed_agent.members.names import Filters
 from eventfed_cli._doctor import print_findings

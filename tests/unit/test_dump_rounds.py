@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from eventfed import EID, DeviceState, EventType
+from eventfed import EID, DeviceState, Event, EventType, StateKey
 from eventfed_agent.adapter import AdapterOutcome, Delivery
 from eventfed_agent.members.dump_rounds import DumpRounds
 from eventfed_agent.members.dumps import DumpResult, Dumps
@@ -13,6 +13,10 @@ from eventfed_agent.members.turns import Turns
 
 ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, 200)
 KNOWN = {"Custom:first", "Custom:second"}
+
+
+def key(name: str) -> StateKey:
+    return StateKey(EventType.DEVICE_STATE_CHANGE, EID.derive("a"), name)
 
 
 class Server:
@@ -34,8 +38,8 @@ class Server:
             self.eid = EID.derive("a")
             self.rounds.learned_eid()
         else:
-            self.dumps.hear("Custom:first", DeviceState.BUSY)
-        self.dumps.hear("Custom:second", DeviceState.BUSY)
+            self.dumps.hear(Event.device("Custom:first", DeviceState.BUSY, EID.derive("a")))
+        self.dumps.hear(Event.device("Custom:second", DeviceState.BUSY, EID.derive("a")))
         return ACCEPTED
 
     async def probe(self, device: str, eid: EID) -> AdapterOutcome:
@@ -49,8 +53,8 @@ class Server:
     def wanted_types(self) -> list[EventType]:
         return [EventType.DEVICE_STATE_CHANGE]
 
-    def known_devices(self) -> set[str]:
-        return {*KNOWN, "Custom:gone"}
+    def known_states(self) -> set[StateKey]:
+        return {key(name) for name in (*KNOWN, "Custom:gone")}
 
     def dump_failed(self, outcome: Any) -> None:
         raise AssertionError
@@ -78,8 +82,8 @@ async def test_only_a_dump_that_was_heard_from_its_beginning_tells_that_somethin
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     first, second = server.results[:2]
-    assert first.missing == (frozenset() if moves else {"Custom:gone"})
-    assert second.missing == {"Custom:gone"}
+    assert first.missing == (frozenset() if moves else {key("Custom:gone")})
+    assert second.missing == {key("Custom:gone")}
     assert [one.whole for one in (first, second)] == [not moves, True]
 
 

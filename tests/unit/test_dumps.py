@@ -6,13 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventfed import DeviceState, Mailbox
-from eventfed.device_kinds import PROBE_PREFIX
+from eventfed import EID, DeviceState, Event, EventType, StateKey
+from eventfed.model.device_kinds import PROBE_PREFIX
 from eventfed.pace import Backoff
 from eventfed_agent.members.dumps import Dumps, DumpWindow, Phase
 
 INUSE, NOT_INUSE, BUSY = DeviceState.INUSE, DeviceState.NOT_INUSE, DeviceState.BUSY
 SWEEP, RETRY = 3600.0, 0.25
+
+
+A = EID.derive("a")
+
+
+def device(name: str, state: DeviceState) -> Event:
+    return Event.device(name, state, A)
+
+
+def key(name: str) -> StateKey:
+    return StateKey(EventType.DEVICE_STATE_CHANGE, A, name)
 
 
 def dumps() -> Dumps:
@@ -49,10 +60,10 @@ def test_after_a_clean_dump_the_next_is_the_sweep() -> None:
     asker.need("start", 0.0)
     asker.begin()
     asker.asked()
-    asker.hear("PJSIP/1001", INUSE)
-    asker.hear("PJSIP/1001", INUSE)
-    result = asker.echoed({"PJSIP/1001", "PJSIP/1002"}, 10.0)
-    assert (result.heard, result.unsure, result.missing) == (1, frozenset(), frozenset({"PJSIP/1002"}))
+    asker.hear(device("PJSIP/1001", INUSE))
+    asker.hear(device("PJSIP/1001", INUSE))
+    result = asker.echoed({key("PJSIP/1001"), key("PJSIP/1002")}, 10.0)
+    assert (result.heard, result.unsure, result.missing) == (1, frozenset(), frozenset({key("PJSIP/1002")}))
     assert asker.due == 10.0 + SWEEP
     assert asker.completed == 1
 
@@ -61,11 +72,11 @@ def test_a_device_heard_with_two_values_is_unsure_and_another_dump_follows() -> 
     asker = dumps()
     asker.begin()
     asker.asked()
-    asker.hear("PJSIP/1001", INUSE)
-    asker.hear("PJSIP/1002", INUSE)
-    asker.hear("PJSIP/1001", NOT_INUSE)
-    result = asker.echoed({"PJSIP/1001", "PJSIP/1002"}, 10.0)
-    assert result.unsure == {"PJSIP/1001"}
+    asker.hear(device("PJSIP/1001", INUSE))
+    asker.hear(device("PJSIP/1002", INUSE))
+    asker.hear(device("PJSIP/1001", NOT_INUSE))
+    result = asker.echoed({key("PJSIP/1001"), key("PJSIP/1002")}, 10.0)
+    assert result.unsure == {key("PJSIP/1001")}
     assert asker.due == 10.0 + RETRY
 
 
@@ -73,21 +84,21 @@ def test_a_mailbox_heard_with_two_counts_is_unsure_and_is_no_device_that_was_hea
     asker = dumps()
     asker.begin()
     asker.asked()
-    asker.hear_mailbox("1001@default", Mailbox(1, 0))
-    asker.hear_mailbox("1002@default", Mailbox(1, 0))
-    asker.hear_mailbox("1001@default", Mailbox(0, 1))
+    asker.hear(Event.mailbox("1001@default", 1, 0, A))
+    asker.hear(Event.mailbox("1002@default", 1, 0, A))
+    asker.hear(Event.mailbox("1001@default", 0, 1, A))
     result = asker.echoed(set(), 0.0)
-    assert (result.heard, result.unsure) == (0, frozenset({"1001@default"}))
+    assert (result.heard, result.unsure) == (0, frozenset({StateKey(EventType.MWI, A, "1001@default")}))
     assert asker.due == RETRY
-    asker.hear_mailbox("1001@default", Mailbox(2, 0))  # Outside of a dump nothing is unsure.
+    asker.hear(Event.mailbox("1001@default", 2, 0, A))  # Outside of a dump nothing is unsure.
 
 
 def test_a_value_that_came_back_to_what_it_was_is_unsure_too() -> None:
     asker = dumps()
     asker.begin()
     for state in (INUSE, NOT_INUSE, INUSE):
-        asker.hear("PJSIP/1001", state)
-    assert asker.echoed(set(), 0.0).unsure == {"PJSIP/1001"}
+        asker.hear(device("PJSIP/1001", state))
+    assert asker.echoed(set(), 0.0).unsure == {key("PJSIP/1001")}
 
 
 def test_after_a_lost_message_nothing_is_taken_for_missing() -> None:
@@ -95,7 +106,7 @@ def test_after_a_lost_message_nothing_is_taken_for_missing() -> None:
     asker.begin()
     asker.asked()
     asker.gap()
-    result = asker.echoed({"PJSIP/1001"}, 10.0)
+    result = asker.echoed({key("PJSIP/1001")}, 10.0)
     assert result.missing == frozenset()
     assert asker.due == 10.0 + RETRY
 
@@ -103,9 +114,9 @@ def test_after_a_lost_message_nothing_is_taken_for_missing() -> None:
 def test_a_gap_outside_a_dump_is_not_the_dumps_business() -> None:
     asker = dumps()
     asker.gap()
-    asker.hear("PJSIP/1001", INUSE)
+    asker.hear(device("PJSIP/1001", INUSE))
     asker.begin()
-    assert asker.echoed({"PJSIP/1001"}, 0.0).missing == {"PJSIP/1001"}
+    assert asker.echoed({key("PJSIP/1001")}, 0.0).missing == {key("PJSIP/1001")}
 
 
 def test_failures_are_repeated_later_each_time_and_a_success_that_lasts_forgets_them() -> None:
@@ -201,11 +212,11 @@ def test_dumps_end_with_the_servers_truth_whatever_changed_meanwhile(
         device, state = server.queue.popleft()
         if window is not None and device == window.probe:
             window = None
-            for missing in asker.echoed(set(known), now).missing:
-                del known[missing]
+            for missing in asker.echoed({key(name) for name in known}, now).missing:
+                del known[missing.key]
         else:
             known[device] = state
-            asker.hear(device, state)
+            asker.hear(Event.device(device, state, A))
 
     def ask() -> None:
         nonlocal window

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from eventfed.spec import EventTypeName, VoicemailStorage
+from eventfed.spec import VoicemailStorage
 from eventfed_agent.configuration import AgentConfiguration, load_configuration, parse_configuration
 from eventfed_agent.process.metrics import METRICS
 
@@ -18,7 +18,7 @@ EXAMPLE = ROOT / "examples" / "agent.toml"
 
 def test_the_example_configuration_is_valid() -> None:
     configuration = load_configuration(EXAMPLE)
-    assert [event.type for event in configuration.events] == [EventTypeName.MWI, EventTypeName.DEVICE_STATE]
+    assert [event.type for event in configuration.events] == ["mwi", "device_state"]
     assert configuration.events[0].voicemail_storage is VoicemailStorage.SEPARATE
     assert [member.name for member in configuration.members] == ["pbx-a"]
 

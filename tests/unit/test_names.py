@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from eventfed import EventType
 from eventfed.asterisk_config import RESOURCE
-from eventfed.device_kinds import DEFAULT_DEVICES, DEVICE_KINDS, OWN_ENDPOINT, PROBE_PREFIX, Crossing, DeviceKind
-from eventfed.patterns import compile_pattern
+from eventfed.model.device_kinds import DEFAULT_DEVICES, DEVICE_KINDS, OWN_ENDPOINT, PROBE_PREFIX, Crossing, DeviceKind
+from eventfed.model.patterns import compile_pattern
 from eventfed.spec import EventSpec, Injection, VoicemailStorage, device_filter
 from eventfed_agent.members.names import Filters
 

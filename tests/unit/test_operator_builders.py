@@ -8,7 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from eventfed.device_kinds import DEFAULT_DEVICES
+from eventfed.model.device_kinds import DEFAULT_DEVICES
 from eventfed_agent.configuration import AgentConfiguration, parse_configuration
 from eventfed_operator.agent_configuration import agent_configuration, referenced_secrets, toml_document
 from eventfed_operator.builders import (
@@ -223,7 +223,7 @@ def test_an_agent_can_read_its_file(operator_world: Any) -> None:
     assert configuration.agent.listen == ("0.0.0.0:5066",)
     assert configuration.departure.grace_period == 5
     assert configuration.departure.mailboxes.value == "Remove"
-    assert [event.type.value for event in configuration.events] == ["mwi", "device_state"]
+    assert [event.type for event in configuration.events] == ["mwi", "device_state"]
     assert configuration.members == ()
 
 

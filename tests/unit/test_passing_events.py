@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from eventfed import EID, DeviceState, Event, EventType, View
-from eventfed.spec import EventSpec, EventTypeName, Injection, VoicemailStorage
+from eventfed.spec import EventSpec, Injection, VoicemailStorage
 from eventfed_agent.adapter import AdapterOutcome, Delivery
 from eventfed_agent.members.injection import Injector
 from eventfed_agent.members.mailboxes import MailboxSlots
@@ -40,7 +40,7 @@ async def injecting(server: Server, *, include: tuple[str, ...] = ("^Local/",)) 
         eid=OWN,
         federation_eid=FEDERATION,
         view=View(),
-        filters=Filters([EventSpec(type=EventTypeName.DEVICE_STATE, include=include)]),
+        filters=Filters([EventSpec(type="device_state", include=include)]),
         slots=MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
         adapter=server,  # type: ignore[arg-type]  # the rest of an adapter is not used here
         turns=Turns(),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from eventfed.patterns import MAX_PATTERN, PatternError, compile_pattern
+from eventfed.model.patterns import MAX_PATTERN, PatternError, compile_pattern
 from eventfed.spec import EventSpec
 
 _EXTENDED, _ICASE, _NOSUB = 1, 2, 8

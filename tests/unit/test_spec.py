@@ -9,7 +9,6 @@ from eventfed import EventType
 from eventfed.spec import (
     DepartureSpec,
     EventSpec,
-    EventTypeName,
     Injection,
     MailboxesOfDeparted,
     VoicemailStorage,
@@ -33,13 +32,13 @@ def test_both_writings_of_a_name_are_read() -> None:
 
 
 def test_each_type_names_asterisks_own() -> None:
-    assert EventTypeName.MWI.event_type is EventType.MWI
-    assert EventTypeName.DEVICE_STATE.event_type is EventType.DEVICE_STATE_CHANGE
+    assert EventSpec(type="mwi", voicemail_storage=VoicemailStorage.SEPARATE).kind.type is EventType.MWI
+    assert EventSpec(type="device_state").kind.type is EventType.DEVICE_STATE_CHANGE
 
 
 WRONG_EVENTS: list[tuple[dict[str, Any], str]] = [
     ({}, "Field required"),
-    ({"type": "presence"}, "Input should be 'mwi' or 'device_state'"),
+    ({"type": "presence"}, "'presence' is no type of event: use device_state or mwi"),
     ({"type": "mwi"}, "mwi needs voicemailStorage: Separate .* or Shared"),
     ({"type": "mwi", "voicemailStorage": "Both"}, "Input should be 'Separate' or 'Shared'"),
     ({"type": "mwi", "voicemailStorage": "Shared", "injection": "Beside"}, "Beside needs voicemailStorage: Separate"),

@@ -56,6 +56,12 @@ def test_only_the_wing_of_jetstream_knows_its_headers() -> None:
     assert {path.parent.name for path in named} == {"jetstream"}
 
 
+def test_no_code_compares_a_type_with_mailboxes_but_the_table_of_kinds_and_the_voicemail_module() -> None:
+    product = files("events/*.py", "agent/*.py", "operator/*.py", "cli/*.py")
+    named = {path.name for path in product if "EventType.MWI" in path.read_text(encoding="utf-8")}
+    assert named == {"kinds.py", "event.py", "ast_event.py", "mailboxes.py"}
+
+
 def test_test_modules_have_names_of_their_own() -> None:
     names = [path.name for path in files("tests/*/test_*.py")]
     assert sorted(set(names)) == sorted(names)

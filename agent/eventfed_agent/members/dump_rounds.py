@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from eventfed import EID, EventType
+from eventfed import EID, EventType, StateKey
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from .dumps import DumpResult, Dumps
@@ -34,7 +34,7 @@ class DumpHost(Protocol):
         """Which event types to ask for."""
         ...
 
-    def known_devices(self) -> set[str]:
+    def known_states(self) -> set[StateKey]:
         """Devices that are on the bus under its EID."""
         ...
 
@@ -133,7 +133,7 @@ class DumpRounds:
         if self._refused:
             self.dumps.failed(self._now())
             return
-        result = self.dumps.echoed(self._host.known_devices(), self._now())
+        result = self.dumps.echoed(self._host.known_states(), self._now())
         self._host.dump_ended(result, heard_probe=True)
 
     async def _ask(self, stream: EventType, question: Coroutine[Any, Any, AdapterOutcome]) -> bool:

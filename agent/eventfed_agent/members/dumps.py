@@ -10,8 +10,9 @@ import enum
 import secrets
 from dataclasses import dataclass, field
 
-from eventfed import DeviceState, Mailbox
-from eventfed.device_kinds import PROBE_PREFIX
+from eventfed import Event, StateKey, kind_of
+from eventfed.model.device_kinds import PROBE_PREFIX
+from eventfed.model.elements import Element
 from eventfed.pace import Backoff
 
 __all__ = ["DumpResult", "DumpWindow", "Dumps", "Phase"]
@@ -30,13 +31,13 @@ class Phase(enum.Enum):
 class DumpResult:
     """What one dump showed.
 
-    `missing` are devices that were known before and that the dump lacks: the member has them no more. It is empty
+    `missing` are states that were known before and that the dump lacks: the member has them no more. It is empty
     when the dump is not `whole`: a message of it was lost, or may have gone to another agent.
     """
 
     heard: int
-    unsure: frozenset[str]
-    missing: frozenset[str]
+    unsure: frozenset[StateKey]
+    missing: frozenset[StateKey]
     whole: bool
 
 
@@ -45,9 +46,8 @@ class DumpWindow:
     """One dump under way, from before the request to the echo of the probe."""
 
     probe: str = field(default_factory=lambda: PROBE_PREFIX + secrets.token_hex(6))
-    heard: dict[str, DeviceState] = field(default_factory=dict)
-    mailboxes: dict[str, Mailbox] = field(default_factory=dict)
-    unsure: set[str] = field(default_factory=set)
+    heard: dict[StateKey, tuple[Element, ...]] = field(default_factory=dict)
+    unsure: set[StateKey] = field(default_factory=set)
     gap: bool = False
 
 
@@ -100,36 +100,30 @@ class Dumps:
         self.phase, self.window = Phase.IDLE, None
         self._again(now)
 
-    def hear(self, device: str, state: DeviceState) -> None:
-        """A device was heard, whatever for."""
+    def hear(self, event: Event) -> None:
+        """A state was heard, whatever for."""
         if self.window is None:
             return
-        if self.window.heard.setdefault(device, state) is not state:
-            self.window.unsure.add(device)
-            self.window.heard[device] = state
-
-    def hear_mailbox(self, mailbox: str, counts: Mailbox) -> None:
-        """Counts of a mailbox were heard, whatever for."""
-        if self.window is None:
-            return
-        if self.window.mailboxes.setdefault(mailbox, counts) != counts:
-            self.window.unsure.add(mailbox)
-            self.window.mailboxes[mailbox] = counts
+        key = event.state_key
+        if self.window.heard.setdefault(key, event.elements) != event.elements:
+            self.window.unsure.add(key)
+            self.window.heard[key] = event.elements
 
     def gap(self) -> None:
         """A message of the member was lost, or may have gone to another agent."""
         if self.window is not None:
             self.window.gap = True
 
-    def echoed(self, known: set[str], now: float) -> DumpResult:
-        """The probe came back: the dump has ended. `known` are the devices on the bus under the member's EID."""
+    def echoed(self, known: set[StateKey], now: float) -> DumpResult:
+        """The probe came back: the dump has ended. `known` is what is on the bus under the member's EID and stands in
+        each dump."""
         return self._end(now, known)
 
     def fell_silent(self, now: float) -> DumpResult:
         """No echo comes, and nothing else: the dump has ended as far as one can tell. Nothing is missing then."""
         return self._end(now, set())
 
-    def _end(self, now: float, known: set[str]) -> DumpResult:
+    def _end(self, now: float, known: set[StateKey]) -> DumpResult:
         assert self.window is not None
         window, self.window, self.phase = self.window, None, Phase.IDLE
         self.completed += 1
@@ -140,7 +134,8 @@ class Dumps:
             self._backoff.rest(now)
             later = now + self.sweep
             self._due = later if self._due is None else min(self._due, later)
-        return DumpResult(len(window.heard), frozenset(window.unsure), missing, not window.gap)
+        heard = sum(1 for key in window.heard if not kind_of(key.type).is_counted)
+        return DumpResult(heard, frozenset(window.unsure), missing, not window.gap)
 
     def _again(self, now: float) -> None:
         self._backoff.failed(now)

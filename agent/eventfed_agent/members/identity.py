@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from eventfed import EID, Claim, ClaimState, Event, EventType, Federation, Lease, StateKey
+from eventfed import EID, Claim, ClaimState, Event, Federation, Lease, StateKey, kind_of
 from eventfed.pace import Backoff
 
 from ..configuration import MemberConfiguration
 from ..event_log import Journal
 from .dumps import DumpResult
 from .injection import Injector
-from .mailboxes import MailboxSlots
+from .mailboxes import MailboxSlots, mailbox_event
 from .member_status import Registry
 from .names import Filters
 
@@ -141,10 +141,11 @@ class Identity:
         """Publish what the member said of mailboxes and the bus lacks; its dumps leave out those injected into."""
         for mailbox in self.slots.known():
             counts = self.slots.own(mailbox)
-            if counts is not None and filters.publishes(EventType.MWI, mailbox):
-                event = Event.mailbox(mailbox, counts.new, counts.old, self.eid)
-                if self.last_word(event.state_key) is None:
-                    self.publish(event)
+            event = mailbox_event(mailbox, counts, self.eid) if counts is not None else None
+            if event is None or not filters.publishes(event.type, mailbox):
+                continue
+            if self.last_word(event.state_key) is None:
+                self.publish(event)
 
     def last_word(self, key: StateKey) -> Event | None:
         """What the member said last of one state."""
@@ -168,18 +169,14 @@ class Identity:
 
     def dump_ended(self, result: DumpResult) -> None:
         """Take back devices that the member has no more; after a dump without gaps nothing is left to come."""
-        self.retract([StateKey(EventType.DEVICE_STATE_CHANGE, self.eid, name) for name in result.missing])
+        self.retract(sorted(result.missing))
         if result.whole and self._claim is not None and self._claim.state is ClaimState.HELD:
             self._claim.complete()
 
-    def open_devices(self) -> set[str]:
-        """Devices that are on the bus under this EID."""
+    def open_states(self) -> set[StateKey]:
+        """What is on the bus under this EID and stands in each dump: all but mailboxes."""
         view = self._federation.view
-        return {
-            key.key
-            for key in view.of(self.eid)
-            if key.type is EventType.DEVICE_STATE_CHANGE and not view.states[key].tombstone
-        }
+        return {key for key in view.of(self.eid) if not kind_of(key.type).is_counted and not view.states[key].tombstone}
 
     async def withdraw(self, within: float) -> bool:
         """Take back everything that was injected, within `within` seconds; whether that was done."""
@@ -229,7 +226,7 @@ class Identity:
             self.duplicate_of = None
             for key in self._federation.view.of(self.eid):
                 event = self._federation.get(key)
-                if key.type is EventType.MWI and event is not None:
+                if kind_of(key.type).is_counted and event is not None:
                     # The server leaves a mailbox out of its dump once somebody else's count stands in its slot, so
                     # what it said last is ours to keep on the bus now.
                     self.slots.remember_own(key.key, event.counts)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from eventfed import EID, Cursor, Event, EventType, StateKey, View, neutral_device_state
+from eventfed import EID, Cursor, Event, EventType, Merge, StateKey, View, kind_of
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from ..event_log import Journal
-from .mailboxes import MailboxSlots
+from .mailboxes import MailboxSlots, mailbox_event, mailbox_key
 from .names import Filters
 from .turns import Turns
 
@@ -25,7 +25,7 @@ _ATTEMPTS = 3
 _LOOK_AGAIN = 0.2
 
 Item: TypeAlias = tuple[EventType, EID | None, str]
-"""A device of one server, or a mailbox (of all servers: EID None)."""
+"""A state of one server, or a mailbox (of all servers: EID None)."""
 
 
 def tell_dropped(journal: Journal, member: str, item: Item, why: str) -> None:
@@ -145,12 +145,12 @@ class Injector:
 
     def touch(self, mailbox: str) -> None:
         """The member's own counts of a mailbox changed."""
-        self._put((EventType.MWI, None, mailbox))
+        self._put((mailbox_key(mailbox, self._eid).type, None, mailbox))
 
     def pass_on(self, event: Event) -> None:
         """An event without a last value: inject it now, or never. A newer one of the same name replaces it."""
         item = (event.type, event.eid, event.key)
-        if event.type is not EventType.DEVICE_STATE_CHANGE or not self._concerns(event.state_key):
+        if kind_of(event.type).merge is not Merge.PER_SERVER or not self._concerns(event.state_key):
             return
         if not self._filters.asks_for(event.type, event.key):
             return
@@ -165,7 +165,7 @@ class Injector:
         old, self._filters = self._filters, filters
         for state in list(self._view.states):
             before, now = old.subscribes(state.type, state.key), filters.subscribes(state.type, state.key)
-            if (before != now and state.eid != self._eid) or (state.type is EventType.MWI and before != now):
+            if before != now and (state.eid != self._eid or kind_of(state.type).is_counted):
                 self._put(self._item(state))
 
     def withdraw(self) -> None:
@@ -299,12 +299,12 @@ class Injector:
     # --- values -----------------------------------------------------------------------------------------------
 
     def _item(self, state: StateKey) -> Item:
-        return (state.type, None if state.type is EventType.MWI else state.eid, state.key)
+        return (state.type, None if kind_of(state.type).is_counted else state.eid, state.key)
 
     def _concerns(self, state: StateKey) -> bool:
-        if state.type is EventType.MWI:
-            return self._filters.subscribes(state.type, state.key)
-        return state.eid != self._eid and self._filters.subscribes(state.type, state.key)
+        # A counted name concerns the server itself too: the sum over all servers stands in its slot.
+        others = state.eid != self._eid or kind_of(state.type).is_counted
+        return others and self._filters.subscribes(state.type, state.key)
 
     def _has_space(self, item: Item) -> bool:
         lane = self._lanes[self._adapter.lane_of(item[0], item[2])]
@@ -324,7 +324,7 @@ class Injector:
                 return None
             mailbox, counts = due
             own = withdraw and self.slots.gives_back(key)
-            return Event.mailbox(mailbox, counts.new, counts.old, self._eid if own else self._federation_eid)
+            return mailbox_event(mailbox, counts, self._eid if own else self._federation_eid)
         passing = self._events.pop(item, None)
         state = self._view.states.get(StateKey(kind, eid, key))
         if passing is not None:
@@ -334,13 +334,14 @@ class Injector:
         if state is None:
             return None
         if withdraw or state.tombstone or state.event is None:
-            return Event.device(key, neutral_device_state(key), eid)
+            neutral = kind_of(kind).neutral
+            return Event(kind, eid, neutral(key)) if neutral is not None else None
         return state.event
 
     def _words(self, mailbox: str) -> dict[EID, Event]:
         """What each server says of a mailbox; the member's own word counts before the bus has it."""
         words = dict(self._view.mailbox(mailbox))
-        own = self._own_word(StateKey(EventType.MWI, self._eid, mailbox))
+        own = self._own_word(mailbox_key(mailbox, self._eid))
         if own is not None:
             words[self._eid] = own
         return words

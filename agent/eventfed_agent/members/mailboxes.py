@@ -8,18 +8,28 @@ holds now; and something is injected only where the slot is not what it should b
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eventfed import EID, Event, Mailbox
+from eventfed import EID, Event, EventType, Mailbox, StateKey
 from eventfed.spec import Injection, VoicemailStorage
 
 from .names import BESIDE_CONTEXT
 from .news import latest_news
 
-__all__ = ["MailboxSlots", "beside_mailbox"]
+__all__ = ["MailboxSlots", "beside_mailbox", "mailbox_event", "mailbox_key"]
 
 _EMPTY = Mailbox(0, 0)
 _ANSWERS_UNTIL_CONTENDED = 3
 _CROSSING = 5.0
 """How long after an injection, in seconds, an announcement may have been made before it: a retransmission or two."""
+
+
+def mailbox_key(mailbox: str, eid: EID) -> StateKey:
+    """What names one server's counts of a mailbox."""
+    return StateKey(EventType.MWI, eid, mailbox)
+
+
+def mailbox_event(mailbox: str, counts: Mailbox, eid: EID) -> Event:
+    """One server's counts of a mailbox."""
+    return Event.mailbox(mailbox, counts.new, counts.old, eid)
 
 
 def beside_mailbox(mailbox: str) -> str:

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from eventfed import EID, Event, EventType, Federation
+from eventfed import EID, Event, EventType, Federation, StateKey, kind_of
 from eventfed.spec import VoicemailStorage
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
@@ -254,8 +254,11 @@ class Member:
         self.counters.heard += 1
         identity = self.identity
         assert identity is not None  # a state names its EID, so _is_own has seen to it
-        if event.type is EventType.MWI:
-            self.dumps.hear_mailbox(event.key, event.counts)
+        if event.key.startswith(PROBE_PREFIX):
+            self._rounds.heard_probe(event.key)
+            return
+        self.dumps.hear(event)
+        if kind_of(event.type).is_counted:
             if self._filters.storage is VoicemailStorage.SHARED:
                 # While a dump is under way its answer may have been made before the injection arrived.
                 overwritten = identity.slots.overwritten(event.key) and self.dumps.window is None
@@ -266,11 +269,6 @@ class Member:
             if identity.slots.is_contended(event.key):
                 self._journal.warn("mailbox_contended", self.name, mailbox=event.key, advice=OVERWRITES)
             identity.injector.touch(event.key)
-        elif event.key.startswith(PROBE_PREFIX):
-            self._rounds.heard_probe(event.key)
-            return
-        else:
-            self.dumps.hear(event.key, event.device_state)
         if not self._filters.publishes(event.type, event.key):
             self.counters.filtered += 1
         elif event.cachable:
@@ -385,8 +383,8 @@ class Member:
     def wanted_types(self) -> list[EventType]:
         return self._filters.types()
 
-    def known_devices(self) -> set[str]:
-        return self.identity.open_devices() if self.identity is not None else set()
+    def known_states(self) -> set[StateKey]:
+        return self.identity.open_states() if self.identity is not None else set()
 
     def suspect_intrusion(self) -> None:
         self.intrusions.suspect()

@@ -1,13 +1,13 @@
-"""Which names cross: filters by regular expression (`eventfed.patterns`), one per event type."""
+"""Which names cross: filters by regular expression (`eventfed.model.patterns`), one per event type."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from eventfed import EventType
-from eventfed.device_kinds import DEFAULT_DEVICES, OWN_ENDPOINT, PROBE_PREFIX
-from eventfed.patterns import compile_pattern
-from eventfed.spec import EventSpec, EventTypeName, Injection, VoicemailStorage
+from eventfed import EventType, Kind
+from eventfed.model.device_kinds import OWN_ENDPOINT, PROBE_PREFIX
+from eventfed.model.patterns import compile_pattern
+from eventfed.spec import EventSpec, Injection, VoicemailStorage
 
 __all__ = ["BESIDE_CONTEXT", "PROBE_PREFIX", "EventFilter", "Filters"]
 
@@ -25,29 +25,30 @@ class EventFilter:
 
     @classmethod
     def of(cls, spec: EventSpec) -> "EventFilter":
-        include = spec.include or ((DEFAULT_DEVICES,) if spec.type is EventTypeName.DEVICE_STATE else ())
+        exported = spec.kind.default_export
+        include = spec.include or ((exported,) if exported is not None else ())
         return cls(spec, tuple(map(compile_pattern, include)), tuple(map(compile_pattern, spec.exclude)))
 
     def passes(self, name: str) -> bool:
         """Whether the name crosses, in either direction."""
-        if name.startswith(PROBE_PREFIX) or name == OWN_ENDPOINT or _is_beside(name, self.spec.type):
+        if name.startswith(PROBE_PREFIX) or name == OWN_ENDPOINT or _is_beside(name, self.spec.kind):
             return False
         if self._include and not any(pattern.search(name) for pattern in self._include):
             return False
         return not any(pattern.search(name) for pattern in self._exclude)
 
 
-def _is_beside(name: str, kind: EventTypeName) -> bool:
+def _is_beside(name: str, kind: Kind) -> bool:
     # A server that polls mailboxes announces its own 0/0 for the injected sum.
     context = name.partition("@")[2]
-    return kind is EventTypeName.MWI and (context == BESIDE_CONTEXT or context.startswith(BESIDE_CONTEXT + "-"))
+    return kind.is_counted and (context == BESIDE_CONTEXT or context.startswith(BESIDE_CONTEXT + "-"))
 
 
 class Filters:
     """The filters of all event types of one federation."""
 
     def __init__(self, events: Iterable[EventSpec]) -> None:
-        self._filters = {spec.type.event_type: EventFilter.of(spec) for spec in events}
+        self._filters = {spec.kind.type: EventFilter.of(spec) for spec in events}
 
     def publishes(self, kind: EventType, name: str) -> bool:
         """Whether a member's own state goes onto the bus."""
@@ -70,10 +71,13 @@ class Filters:
 
     @property
     def storage(self) -> VoicemailStorage:
-        mwi = self._filters.get(EventType.MWI)
-        return (mwi.spec.voicemail_storage if mwi else None) or VoicemailStorage.SEPARATE
+        counted = self._counted()
+        return (counted.voicemail_storage if counted else None) or VoicemailStorage.SEPARATE
 
     @property
     def injection(self) -> Injection:
-        mwi = self._filters.get(EventType.MWI)
-        return mwi.spec.injection if mwi else Injection.IN_PLACE
+        counted = self._counted()
+        return counted.injection if counted else Injection.IN_PLACE
+
+    def _counted(self) -> EventSpec | None:
+        return next((chosen.spec for chosen in self._filters.values() if chosen.spec.kind.is_counted), None)

@@ -3,11 +3,11 @@
 import asyncio
 import itertools
 
-from eventfed import EID, DeviceState, Event, EventType
+from eventfed import EID, KINDS, DeviceState, Event, EventType, kind_of
 from eventfed.wire.report import token_mark
 
 from ..adapter import AdapterOutcome, Delivery, Tokens
-from .payloads import DEVICE_STATE_PACKAGE, MWI_PACKAGE, build_payload, build_refresh, package_of
+from .payloads import CODECS, DEVICE_STATE_PACKAGE, build_payload, build_refresh
 from .sip import (
     Address,
     OutboundPublication,
@@ -22,7 +22,7 @@ from .sip import (
 
 __all__ = ["PjsipAdapter", "answers"]
 
-_MWI_LANES = 2
+_COUNTED_LANES = 2
 _KNOWS_US = (200, 404)
 """How Asterisk answers OPTIONS of an endpoint that it identified: 404 where the dialplan lacks the user. It challenges
 all others with 401."""
@@ -42,7 +42,7 @@ class PjsipAdapter:
         destination: the server's own address and SIP port, never the source port of its requests.
         federation_eid: the EID that names us in refresh requests.
         tokens: secret header values.
-        lanes: publications for device states; mailboxes have two of their own.
+        lanes: publications for each kind with a value per server; counted ones have two each.
     """
 
     def __init__(
@@ -63,11 +63,19 @@ class PjsipAdapter:
         self._outlived: SecretHeader | None = None
         self._headers = _headers(tokens)
         self._header = self._headers[0]
-        self._devices = [self._publisher(DEVICE_STATE_PACKAGE) for _ in range(lanes)]
-        self._mailboxes = [self._publisher(MWI_PACKAGE) for _ in range(_MWI_LANES)]
+        self._lanes: list[Publisher] = []
+        self._lanes_of: dict[EventType, range] = {}
+        for kind in KINDS.values():
+            if kind.package in CODECS:
+                self._add_lanes(kind.type, kind.package, _COUNTED_LANES if kind.is_counted else lanes)
         self._nudger: Publisher | None = None
         self._nudging = asyncio.Lock()
-        self._control = {package: self._publisher(package) for package in (DEVICE_STATE_PACKAGE, MWI_PACKAGE)}
+        self._control = {package: self._publisher(package) for package in CODECS}
+
+    def _add_lanes(self, kind: EventType, package: str, count: int) -> None:
+        first = len(self._lanes)
+        self._lanes += [self._publisher(package) for _ in range(count)]
+        self._lanes_of[kind] = range(first, first + count)
 
     def _publisher(self, package: str) -> Publisher:
         publication = OutboundPublication(package, self._destination, resource=self._resource, secret=self._header)
@@ -75,20 +83,18 @@ class PjsipAdapter:
 
     @property
     def lanes(self) -> int:
-        return len(self._devices) + len(self._mailboxes)
+        return len(self._lanes)
 
     def lane_of(self, kind: EventType, key: str) -> int:
-        """Device lanes come first. The hash need not be the same in another process."""
-        if kind is EventType.MWI:
-            return len(self._devices) + hash(key) % len(self._mailboxes)
-        return hash(key) % len(self._devices)
+        """The hash need not be the same in another process."""
+        lanes = self._lanes_of[kind]
+        return lanes[hash(key) % len(lanes)]
 
     async def inject(self, event: Event, lane: int) -> AdapterOutcome:
-        publisher = self._devices[lane] if lane < len(self._devices) else self._mailboxes[lane - len(self._devices)]
-        return await self._publish(publisher, build_payload(event))
+        return await self._publish(self._lanes[lane], build_payload(event))
 
     async def request_dump(self, kind: EventType) -> AdapterOutcome:
-        return await self._publish(self._control[package_of(kind)], build_refresh(self._federation_eid))
+        return await self._publish(self._control[kind_of(kind).package or ""], build_refresh(self._federation_eid))
 
     async def probe(self, device: str, eid: EID) -> AdapterOutcome:
         # Under the server's own EID it takes the state for local and publishes it back; what is not cachable it
@@ -128,7 +134,7 @@ class PjsipAdapter:
         return token_mark(self._taken.value) if self._taken is not None else ""
 
     def expect_restart(self) -> None:
-        for publisher in itertools.chain(self._devices, self._mailboxes, self._control.values()):
+        for publisher in itertools.chain(self._lanes, self._control.values()):
             publisher.publication.expect_unknown_etag()
         self._user_agent.give_up(self._destination)
 

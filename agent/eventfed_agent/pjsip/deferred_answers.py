@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from eventfed import EventType, StateKey
+from eventfed import StateKey, kind_of
 
 from ..members.identity import Identity
 from .payloads import Payload, StatePayload
@@ -49,7 +49,7 @@ class MailboxAnswers:
     ) -> Response | Later:
         """The answer to a PUBLISH that was taken in, now or later. `present` gives the member's identity."""
         identity = present()
-        if not isinstance(payload, StatePayload) or payload.event.type is not EventType.MWI or identity is None:
+        if not isinstance(payload, StatePayload) or not kind_of(payload.event.type).is_counted or identity is None:
             return response
         key = payload.event.state_key
         if identity.is_on_bus(key):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
-from eventfed.device_kinds import PROBE_PREFIX
+from eventfed.model.device_kinds import PROBE_PREFIX
 from eventfed.pace import Backoff
 
 from ..members.member import Member

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..model.eid import EID
-from ..model.elements import EventType
 from ..model.event import Event, StateKey
+from ..model.kinds import kind_of
 from .settings import FederationSettings, MailboxDeparture
 from .view import View
 
@@ -118,7 +118,7 @@ class Departures:
         open_ends = False
         for key in view.open_keys(eid):
             state = view.states[key]
-            mailbox = key.type is EventType.MWI
+            mailbox = kind_of(key.type).may_be_kept
             keep = mailbox and settings.mailboxes is MailboxDeparture.KEEP
             if keep and (state.on_stream or state.event is None):
                 continue

@@ -9,6 +9,7 @@ from ..model.eid import EID
 from ..model.elements import EventType
 from ..model.errors import MalformedEvent
 from ..model.event import Event, StateKey
+from ..model.kinds import KINDS, kind_of
 from ..wire.envelope import MAX_ENVELOPE, encode_envelope
 from ..wire.subjects import Subjects
 from .claims import Claim, ClaimState
@@ -129,7 +130,7 @@ class Ownership:
 
     def configure(self, settings: FederationSettings) -> None:
         """Other times: states whose TTL comes or goes are published again."""
-        before = {kind: self.ttl(kind) for kind in EventType}
+        before = {kind: self.ttl(kind) for kind in KINDS}
         self.settings = settings
         turned = {kind for kind, ttl in before.items() if (self.ttl(kind) is None) != (ttl is None)}
         for own in [own for states in self._states.values() for own in states.values()]:
@@ -150,7 +151,7 @@ class Ownership:
 
     def publish(self, event: Event) -> None:
         """Make `event` the last value of its state."""
-        if not event.type.has_state:
+        if event.type not in KINDS or not KINDS[event.type].has_state:
             raise MalformedEvent(f"a {event.type.token} event has no last value: use publish_event")
         if not self._owned(event.eid):
             self.counters.unowned += 1
@@ -297,7 +298,7 @@ class Ownership:
 
     def ttl(self, kind: EventType) -> float | None:
         """How long a state stays on the stream; None for ever."""
-        keep = kind is EventType.MWI and self.settings.mailboxes is MailboxDeparture.KEEP
+        keep = kind_of(kind).may_be_kept and self.settings.mailboxes is MailboxDeparture.KEEP
         return None if keep else self.settings.state_ttl
 
     def all_stored(self, eid: EID) -> bool:

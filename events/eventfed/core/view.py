@@ -9,6 +9,7 @@ from types import MappingProxyType
 from ..model.eid import EID
 from ..model.elements import EventType
 from ..model.event import Event, StateKey
+from ..model.kinds import KINDS
 from ..wire.leases import Lease
 from .change_log import ChangeLog, Cursor
 
@@ -104,7 +105,7 @@ class View:
         self._owners: dict[EID, _Owner] = {}
         # Nearly every name is of one server only, and a dict for each of them would be most of the memory.
         self._values: dict[EventType, dict[str, Event | dict[EID, Event]]] = {
-            kind: {} for kind in EventType if kind.has_state
+            kind.type: {} for kind in KINDS.values() if kind.has_state
         }
         self._lease_sequences: dict[EID, int] = {}
         self._lease_replays: dict[EID, int] = {}

@@ -32,14 +32,6 @@ class EventType(enum.IntEnum):
     def token(self) -> str:
         return self.name.lower()
 
-    @property
-    def has_state(self) -> bool:
-        """Whether a last value is kept per key and EID."""
-        return self in _STATES
-
-
-_STATES = {EventType.MWI, EventType.DEVICE_STATE_CHANGE, EventType.PRESENCE_STATE}
-
 
 class ElementType(enum.Enum):
     """``enum ast_event_ie_pltype``: it never travels, the reader knows it from the table."""

@@ -7,6 +7,7 @@ __all__ = [
     "MalformedEvent",
     "MalformedFrame",
     "MalformedSubject",
+    "UnknownKind",
     "UnsupportedEnvelope",
 ]
 
@@ -17,6 +18,10 @@ class EventfedError(Exception):
 
 class MalformedEvent(EventfedError, ValueError):
     """An event cannot be what it claims to be: an element is missing, or has the wrong type or size."""
+
+
+class UnknownKind(MalformedEvent):
+    """A type of event that has no name, or that nothing here can carry."""
 
 
 class MalformedEntityID(MalformedEvent):

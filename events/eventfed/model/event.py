@@ -4,22 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
+from .counts import Mailbox, check_count
 from .devices import DeviceState, PresenceState
 from .eid import EID
 from .elements import Element, EventType, Value, check_element
 from .elements import InformationElement as IE
 from .errors import MalformedEvent
+from .kinds import KINDS
 
-__all__ = ["MAX_COUNT", "MAX_NAME", "Event", "Mailbox", "StateKey", "check_count"]
+__all__ = ["MAX_NAME", "Event", "StateKey"]
 
 MAX_NAME = 256
 """The longest device or mailbox name, in bytes of UTF-8."""
-
-MAX_COUNT = 2**31 - 1
-"""The highest count of messages. Asterisk holds counts in a C ``int`` (``struct ast_mwi_state``,
-``include/asterisk/mwi.h``) and cuts what does not fit: 4294967294 becomes -2 on every phone."""
-
-_MAX_UINT = 2**32 - 1
 
 
 class StateKey(NamedTuple):
@@ -28,34 +24,6 @@ class StateKey(NamedTuple):
     type: EventType
     eid: EID
     key: str
-
-
-def check_count(what: str, value: object) -> int:
-    """One count of messages, at most `MAX_COUNT`. Each count from outside passes here, whichever way it came.
-
-    Raises:
-        MalformedEvent: for anything but an integer of 32 bits without a sign, as ``ast_event`` holds it.
-    """
-    if type(value) is not int or not 0 <= value <= _MAX_UINT:
-        raise MalformedEvent(f"{what!r} must be a count, not {value!r:.40}")
-    return min(value, MAX_COUNT)
-
-
-class Mailbox(NamedTuple):
-    """Message counts of one mailbox on one server. A sum ends at `MAX_COUNT`."""
-
-    new: int
-    old: int
-
-    def __add__(self, other: object) -> "Mailbox":
-        if not isinstance(other, Mailbox):
-            return NotImplemented
-        return Mailbox(min(self.new + other.new, MAX_COUNT), min(self.old + other.old, MAX_COUNT))
-
-    def beside(self, other: "Mailbox") -> "Mailbox":
-        """As much of these counts as can be added to `other`: PJSIP adds up all mailboxes of one phone in a C ``int``
-        (``mwi_subscription`` in ``res/res_pjsip_mwi.c``)."""
-        return Mailbox(min(self.new, MAX_COUNT - other.new), min(self.old, MAX_COUNT - other.old))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,50 +56,20 @@ class Event:
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
+        kind = KINDS.get(self.type)
         elements = [check_element(number, value) for number, value in self.elements]
-        if self.type is EventType.MWI:
-            elements = [(n, check_count(_COUNTS[n], value) if n in _COUNTS else value) for n, value in elements]
+        if kind is not None and kind.counts:
+            elements = [(n, check_count(kind.counts[n], v) if n in kind.counts else v) for n, v in elements]
         object.__setattr__(self, "elements", tuple(elements))
-        key = self._find_key()
+        key = kind.find_name(self) if kind is not None else ""
         if len(key.encode()) > MAX_NAME:
             raise MalformedEvent(f"{key!r:.40}… is longer than {MAX_NAME} bytes")
         object.__setattr__(self, "key", key)
-
-    def _find_key(self) -> str:
-        match self.type:
-            case EventType.DEVICE_STATE | EventType.DEVICE_STATE_CHANGE:
-                state = self._need(IE.STATE)
-                if state not in _DEVICE_STATES:
-                    raise MalformedEvent(f"{state!r} is no device state (0 to 8)")
-                name = self._need_text(IE.DEVICE)
-            case EventType.MWI:
-                self._need(IE.NEWMSGS), self._need(IE.OLDMSGS)
-                name, context = self._need_text(IE.MAILBOX), self.get(IE.CONTEXT)
-                # Asterisk cuts a name at its first @ (res_pjsip_publish_asterisk.c): "@default" has no mailbox.
-                if "@" in name:
-                    raise MalformedEvent(f"{name!r:.40} is no mailbox: what follows the @ belongs into CONTEXT")
-                if name and isinstance(context, str) and context:
-                    name = f"{name}@{context}"
-            case EventType.PRESENCE_STATE:
-                state = self._need(IE.PRESENCE_STATE)
-                if state not in _PRESENCE_STATES:
-                    raise MalformedEvent(f"{state!r} is no presence state (0 to 7)")
-                name = self._need_text(IE.PRESENCE_PROVIDER)
-            case _:
-                return ""
-        if not name:
-            raise MalformedEvent(f"a {self.type.token} event needs a name that is not empty")
-        return name
 
     def _need(self, wanted: IE) -> Value:
         value = self.get(wanted)
         if value is None:
             raise MalformedEvent(f"a {self.type.token} event needs the element {wanted.name}")
-        return value
-
-    def _need_text(self, wanted: IE) -> str:
-        value = self._need(wanted)
-        assert isinstance(value, str)  # check_element has seen to it
         return value
 
     def get(self, wanted: IE | int) -> Value | None:
@@ -208,8 +146,3 @@ class Event:
             and self.cachable == other.cachable
             and self.news == other.news
         )
-
-
-_COUNTS: dict[int, str] = {IE.NEWMSGS: "NEWMSGS", IE.OLDMSGS: "OLDMSGS"}
-_DEVICE_STATES = frozenset(int(state) for state in DeviceState)
-_PRESENCE_STATES = frozenset(int(state) for state in PresenceState)

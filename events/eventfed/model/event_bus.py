@@ -8,6 +8,7 @@ from .eid import EID
 from .elements import EventType, Value
 from .elements import InformationElement as IE
 from .event import Event, StateKey
+from .kinds import KINDS
 
 __all__ = ["EventBus", "Subscription"]
 
@@ -41,7 +42,7 @@ class Subscription:
 class EventBus:
     """Publish, subscribe with filters on information elements, and a cache of last values.
 
-    States (see `EventType.has_state`) that are cachable are kept, one per type, key and EID. Everything happens
+    States (see `Kind.has_state`) that are cachable are kept, one per type, key and EID. Everything happens
     in the caller's thread; an exception of a subscriber reaches the publisher after all others were served.
     """
 
@@ -55,7 +56,7 @@ class EventBus:
         Raises:
             ExceptionGroup: of what subscribers raised.
         """
-        if event.type.has_state and event.cachable:
+        if event.type in KINDS and KINDS[event.type].has_state and event.cachable:
             self._cache[event.state_key] = event
         failures: list[Exception] = []
         for subscription in [s for s in self._subscriptions if s.passes(event)]:

@@ -10,6 +10,7 @@ from ..model.eid import EID, known_eid
 from ..model.elements import EventType
 from ..model.errors import MalformedEntityID, MalformedSubject
 from ..model.event import MAX_NAME, StateKey
+from ..model.kinds import KINDS
 
 __all__ = [
     "EventSubject",
@@ -29,6 +30,10 @@ __all__ = [
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f.*>%]")
 _TYPES = {kind.token: kind for kind in EventType}
+
+
+def _has_state(kind: EventType) -> bool:
+    return kind in KINDS and KINDS[kind].has_state
 
 
 def check_token(what: str, text: str) -> str:
@@ -203,7 +208,7 @@ class Subjects:
         kind, _, rest = subject[len(self._states) :].partition(".")
         eid, _, key = rest.partition(".")
         event_type = _TYPES.get(kind)
-        if event_type is None or not event_type.has_state:
+        if event_type is None or not _has_state(event_type):
             raise MalformedSubject(f"{subject!r:.200}: no state is of such a type")
         try:
             return StateKey(event_type, _eid(eid), unquote_key(key))
@@ -220,7 +225,7 @@ class Subjects:
             site, *rest = subject[len(self._any_site) :].split(".")
             try:
                 match rest:
-                    case ["state", kind, eid, key] if kind in _TYPES and _TYPES[kind].has_state:
+                    case ["state", kind, eid, key] if kind in _TYPES and _has_state(_TYPES[kind]):
                         return StateSubject(site, StateKey(_TYPES[kind], _eid(eid), unquote_key(key)))
                     case ["member", eid]:
                         return MemberSubject(site, _eid(eid))

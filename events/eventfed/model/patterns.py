@@ -9,7 +9,7 @@ meaning. What one of the two would refuse, or read in another way, is refused wi
 import re
 from functools import lru_cache
 
-from .model.errors import EventfedError
+from .errors import EventfedError
 
 __all__ = ["MAX_PATTERN", "PatternError", "compile_pattern"]
 
