@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from eventfed import EID, DeviceState, Event, EventType, Federation, View
-from eventfed.spec import EventSpec, EventTypeName, Injection, VoicemailStorage
+from eventfed.spec import EventSpec, Injection, VoicemailStorage
 from eventfed_agent.adapter import Adapter, AdapterOutcome, Delivery
 from eventfed_agent.configuration import MemberConfiguration, TimingSection
 from eventfed_agent.event_log import Journal
@@ -72,7 +72,7 @@ def member(server: Server) -> Member:
         cast(Adapter, server),
         cast(Federation, SimpleNamespace()),
         cast(Registry, SimpleNamespace()),
-        filters=Filters((EventSpec(type=EventTypeName.DEVICE_STATE),)),
+        filters=Filters((EventSpec(type="device_state"),)),
         timing=TimingSection(),
         federation_eid=FEDERATION,
         journal=Journal(structlog.testing.CapturingLogger()),
@@ -166,7 +166,7 @@ async def inject(server: Server, seconds: float, *, states: int = 300) -> Inject
         eid=OWN,
         federation_eid=FEDERATION,
         view=view,
-        filters=Filters((EventSpec(type=EventTypeName.DEVICE_STATE),)),
+        filters=Filters((EventSpec(type="device_state"),)),
         slots=MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
         adapter=cast(Adapter, server),
         turns=Turns(),

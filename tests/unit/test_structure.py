@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 400
+LONGEST = 450
 
 # Taken apart, so that this file does not hold what it looks for.
 FOREIGN = [
@@ -33,7 +33,7 @@ def files(*patterns: str) -> list[Path]:
     return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-def test_no_module_is_longer_than_400_lines() -> None:
+def test_no_module_is_longer_than_450_lines() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files("*.py")}
     assert lengths
     too_long = {str(path.relative_to(ROOT)): lines for path, lines in lengths.items() if lines > LONGEST}
