@@ -26,6 +26,8 @@ from narrowing import instance, present
 
 A, B = EID.derive("a"), EID.derive("b")
 
+DEVICE, MWI = EventType.DEVICE_STATE_CHANGE, EventType.MWI
+
 
 def device(number: int, state: DeviceState = DeviceState.INUSE, eid: EID = A) -> Event:
     return Event.device(f"PJSIP/{number}", state, eid)
@@ -36,8 +38,8 @@ async def test_a_state_published_by_one_client_is_shown_by_the_other(clients: Cl
         a.claim(A, uid="pod-a", name="asterisk-a")
         a.publish(device(1, DeviceState.RINGING))
         a.publish(Event.mailbox("1001@default", 3, 1, A))
-        await until(lambda: b.view.mailbox("1001@default") and b.view.device("PJSIP/1"))
-        assert b.view.mailbox("1001@default")[A].counts == Mailbox(3, 1)
+        await until(lambda: b.view.by_server(MWI, "1001@default") and b.view.by_server(DEVICE, "PJSIP/1"))
+        assert b.view.by_server(MWI, "1001@default")[A].counts == Mailbox(3, 1)
         assert present(b.get(device(1).state_key)).device_state is DeviceState.RINGING
         assert [(lease.name, lease.agent, lease.uid) for lease in b.members()] == [("asterisk-a", "a", "pod-a")]
 
@@ -158,7 +160,7 @@ async def test_a_name_with_every_forbidden_character_passes(clients: Clients, un
     async with clients("a", "b") as (a, b):
         a.claim(A, uid="u", name="a")
         a.publish(Event.device(name, DeviceState.BUSY, A))
-        await until(lambda: b.view.device(name))
+        await until(lambda: b.view.by_server(DEVICE, name))
 
 
 async def test_it_works_over_ipv6(quick: FederationSettings, until: Until) -> None:
@@ -170,7 +172,7 @@ async def test_it_works_over_ipv6(quick: FederationSettings, until: Until) -> No
         assert await a.wait_synced(5)
         a.claim(A, uid="u", name="a")
         a.publish(device(1))
-        await until(lambda: b.view.device("PJSIP/1"))
+        await until(lambda: b.view.by_server(DEVICE, "PJSIP/1"))
 
 
 async def test_twenty_thousand_states_are_published_and_replayed(
@@ -205,7 +207,7 @@ async def test_what_is_too_large_is_dropped_and_counted_or_told_and_holds_nothin
         for size in (70_000, 40_000):
             a.publish(replace(presence, elements=(*presence.elements[:3], (message, "x" * size))))
             a.publish(device(size))
-            await until(partial(a.view.device, f"PJSIP/{size}"))
+            await until(partial(a.view.by_server, DEVICE, f"PJSIP/{size}"))
         assert a.counters.oversized == 1
         assert "max_payload" in present(a.problem)
         a.publish_event(Event(EventType.CUSTOM, A, ((message, "x" * 60_000),)))

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from eventfed import FederationSettings, Subjects, stream_configuration
 from eventfed.asterisk_config import identifier_order_line, pjsip_snippet
 from eventfed.model.device_kinds import DEFAULT_DEVICES
-from eventfed.spec import EventSpec, EventTypeName, VoicemailStorage
+from eventfed.spec import EventSpec, VoicemailStorage
 from eventfed_agent.members.names import Filters
 from eventfed_cli._doctor import print_findings
 from eventfed_cli._doctor_files import ServerFiles, read_server_files
@@ -45,7 +45,7 @@ def findings(
     include: Sequence[str] = (),
     **changes: str,
 ) -> dict[str, Finding]:
-    filters = Filters([EventSpec(type=EventTypeName.DEVICE_STATE, include=tuple(include))])
+    filters = Filters([EventSpec(type="device_state", include=tuple(include))])
     secrets = [SecretStr(token) for token in tokens]
     found = server_files(**changes).findings(
         "a", tokens=secrets, agent_host="10.0.0.1", storage=storage, filters=filters

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from eventfed import EID, MAX_NAME, DeviceState, Event, EventType, StateKey, View
-from eventfed.spec import EventSpec, EventTypeName, Injection, VoicemailStorage
+from eventfed.spec import EventSpec, Injection, VoicemailStorage
 from eventfed_agent.adapter import AdapterOutcome, Delivery
 from eventfed_agent.event_log import Journal
 from eventfed_agent.members.injection import Injector, Item, tell_dropped
@@ -55,8 +55,8 @@ async def injecting(server: Server, *events: Event, dropped: list[Any]) -> Async
         view=view,
         filters=Filters(
             [
-                EventSpec(type=EventTypeName.DEVICE_STATE),
-                EventSpec(type=EventTypeName.MWI, voicemail_storage=SEPARATE, injection=Injection.BESIDE),
+                EventSpec(type="device_state"),
+                EventSpec(type="mwi", voicemail_storage=SEPARATE, injection=Injection.BESIDE),
             ]
         ),
         slots=MailboxSlots(OWN, SEPARATE, Injection.BESIDE),

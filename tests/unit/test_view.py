@@ -14,6 +14,8 @@ from narrowing import present
 A, B = EID.derive("a"), EID.derive("b")
 LAMP = StateKey(EventType.DEVICE_STATE_CHANGE, A, "PJSIP/1")
 
+DEVICE, MWI = EventType.DEVICE_STATE_CHANGE, EventType.MWI
+
 
 def lamp(state: DeviceState, epoch: int = 1, sequence: int = 1, eid: EID = A) -> Event:
     return Event.device("PJSIP/1", state, eid).stamped(epoch=epoch, sequence=sequence)
@@ -114,25 +116,28 @@ def test_something_unreadable_changes_nothing_but_the_place(view: View) -> None:
     revision = view.revision
     view.put_unreadable(LAMP, 2)
     assert (view.revision, view.states[LAMP].stream_sequence) == (revision, 2)
-    view.put_unreadable(StateKey(EventType.MWI, B, "1"), 3)
+    view.put_unreadable(StateKey(MWI, B, "1"), 3)
     assert len(view.states) == 1
 
 
 def test_names_are_found_on_all_servers(view: View) -> None:
     put(view, lamp(DeviceState.INUSE), 1)
-    assert set(view.device("PJSIP/1")) == {A}
+    assert set(view.by_server(DEVICE, "PJSIP/1")) == {A}
     put(view, lamp(DeviceState.BUSY, eid=B), 2)
     put(view, lamp(DeviceState.RINGING, 1, 2), 3)
-    assert {eid: e.device_state.name for eid, e in view.device("PJSIP/1").items()} == {A: "RINGING", B: "BUSY"}
+    assert {eid: e.device_state.name for eid, e in view.by_server(DEVICE, "PJSIP/1").items()} == {
+        A: "RINGING",
+        B: "BUSY",
+    }
     view.put_marker(LAMP, 4)
-    assert set(view.device("PJSIP/1")) == {B}
+    assert set(view.by_server(DEVICE, "PJSIP/1")) == {B}
     view.put_marker(LAMP._replace(eid=B), 5)
-    assert view.device("PJSIP/1") == {}
+    assert view.by_server(DEVICE, "PJSIP/1") == {}
     put(view, lamp(DeviceState.INUSE, 2, 1), 6)
-    assert set(view.device("PJSIP/1")) == {A}
+    assert set(view.by_server(DEVICE, "PJSIP/1")) == {A}
     box = Event.mailbox("1001@default", 2, 1, B)
     put(view, box, 7)
-    assert view.mailbox("1001@default")[B].counts == Mailbox(2, 1)
+    assert view.by_server(MWI, "1001@default")[B].counts == Mailbox(2, 1)
     assert list(view.of(B)) == [LAMP._replace(eid=B), box.state_key]
 
 

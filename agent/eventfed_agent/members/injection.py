@@ -340,8 +340,9 @@ class Injector:
 
     def _words(self, mailbox: str) -> dict[EID, Event]:
         """What each server says of a mailbox; the member's own word counts before the bus has it."""
-        words = dict(self._view.mailbox(mailbox))
-        own = self._own_word(mailbox_key(mailbox, self._eid))
+        key = mailbox_key(mailbox, self._eid)
+        words = dict(self._view.by_server(key.type, mailbox))
+        own = self._own_word(key)
         if own is not None:
             words[self._eid] = own
         return words

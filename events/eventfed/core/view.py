@@ -147,13 +147,10 @@ class View:
         owner = self._owners.get(eid)
         return owner.changes if owner is not None else 0
 
-    def mailbox(self, name: str) -> Mapping[EID, Event]:
-        """What each server says of one mailbox (``1001@default``); tombstones left out."""
-        return self._by_server(EventType.MWI, name)
-
-    def device(self, name: str) -> Mapping[EID, Event]:
-        """What each server says of one device (``PJSIP/1001``); tombstones left out."""
-        return self._by_server(EventType.DEVICE_STATE_CHANGE, name)
+    def by_server(self, type: EventType, name: str) -> Mapping[EID, Event]:
+        """What each server says of one name (``PJSIP/1001``, ``1001@default``); tombstones left out."""
+        there = self._values[type].get(name, _NOBODY)
+        return {there.eid: there} if isinstance(there, Event) else there
 
     def highest_epoch(self, eid: EID) -> int:
         """The highest epoch seen of a server, in leases and states; 0 for none."""
@@ -327,10 +324,6 @@ class View:
                 del owner.keys[key]
                 if not owner.keys and key.eid not in self._leases:
                     del self._owners[key.eid]
-
-    def _by_server(self, kind: EventType, name: str) -> Mapping[EID, Event]:
-        there = self._values[kind].get(name, _NOBODY)
-        return {there.eid: there} if isinstance(there, Event) else there
 
     def _sweep(self, eid: EID) -> None:
         if self.is_complete(eid):
