@@ -1,5 +1,6 @@
 """What a member makes of a PUBLISH without an ETag: a restart, another agent's server, or its own that goes on."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -50,6 +51,7 @@ async def reasons(
     """Why it is asked for a dump then; whether it is given everything; whether what it says next is `Shared` news."""
     one = member()
     one._liveness.alive = True
+    one._life._tasks = asyncio.TaskGroup()  # it is open
     publication = Publication(kind, "a", "asterisk-mwi", "call", 7, gap, None, 60, beginning)
     assert one.received(publication, payload) is Verdict.ACCEPT
     everything = one._restart is not None

@@ -262,7 +262,10 @@ class Member:
             if self._filters.storage is VoicemailStorage.SHARED:
                 # While a dump is under way its answer may have been made before the injection arrived.
                 overwritten = identity.slots.overwritten(event.key) and self.dumps.window is None
-                before, others = identity.last_word(event.state_key), self._federation.view.mailbox(event.key)
+                before, others = (
+                    identity.last_word(event.state_key),
+                    self._federation.view.by_server(event.type, event.key),
+                )
                 event = self._news.number(event, before, others, overwritten=overwritten)
             if not identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time()):
                 return

@@ -5,8 +5,7 @@ A kind is added by an entry here and by a codec in each adapter that carries it 
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from .counts import Mailbox
@@ -71,7 +70,7 @@ class Kind:
     neutral: Callable[[str], tuple[Element, ...]] | None = None
     package: str | None = None
     default_export: str | None = None
-    counts: Mapping[int, str] = MappingProxyType({})
+    counts: Mapping[int, str] = field(default_factory=dict)
     may_be_kept: bool = False
     what: str = ""
 
@@ -194,7 +193,7 @@ KINDS: dict[EventType, Kind] = {
             text=_counts_text,
             combine=_combine_mailboxes,
             package="asterisk-mwi",
-            counts=MappingProxyType({int(IE.NEWMSGS): "NEWMSGS", int(IE.OLDMSGS): "OLDMSGS"}),
+            counts={int(IE.NEWMSGS): "NEWMSGS", int(IE.OLDMSGS): "OLDMSGS"},
             may_be_kept=True,
             what="voicemail lamps",
         ),
