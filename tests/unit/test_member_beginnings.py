@@ -42,6 +42,7 @@ def member() -> Any:
         eid=OWN, outdated=False, duplicate_of=None, hears=lambda: True, spoke=lambda: None, appear=lambda: None
     )
     cast(Any, one).identity = identity
+    cast(Any, one)._life._tasks = asyncio.TaskGroup()  # it is open
     return one
 
 
