@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo kind-demo kind-down test test-all lint format bench constraints clean
+.PHONY: help demo kind-demo kind-down test test-all lint format bench package platforms constraints clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ format: $(READY) ## Let ruff rewrite what it can
 
 bench: $(READY) ## Benchmarks, one program after the other
 	@for program in tests/bench/bench_*.py; do echo "$$program"; $(BIN)/python "$$program" $(ARGS); done
+
+package: $(READY) ## dist/: wheel, chart, plain manifest, bill of materials, image, checksums; IMAGE=registry.example/eventfed
+	@release/package.sh
+
+platforms: $(READY) ## Ask the package index for each package's wheels, and write docs/platforms.md
+	@$(BIN)/python release/platforms.py --write
 
 # A Python of the machine may have been replaced under the environment: one that does not start is made anew.
 $(READY): pyproject.toml constraints.txt

@@ -47,8 +47,8 @@ rm -rf "$context"; mkdir -p "$context/own"
 cp -r "$wheelhouse" "$context/wheels"
 # The same sources make the same image, which need not be loaded again.
 SOURCE_DATE_EPOCH=315619200 "${pip[@]}" wheel --no-deps --wheel-dir "$context/own" .
-cp Dockerfile "$context/"
-docker build --quiet --build-arg BASE="$base" --build-arg RUNTIME="$runtime" --tag "eventfed:$version" "$context" >/dev/null
+cp Dockerfile constraints.txt pyproject.toml "$context/"
+docker build --quiet --build-arg BASE="$base" --build-arg RUNTIME="$runtime" --build-arg VERSION="$version" --tag "eventfed:$version" "$context" >/dev/null
 echo "eventfed:$version $(docker image inspect -f '{{.Size}}' "eventfed:$version" | numfmt --to=iec)"
 
 asterisk=eventfed-asterisk:22

@@ -1,8 +1,12 @@
 """The one image of operator, agents and NATS: small, and all that the chart starts from it starts."""
 
+import json
+import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +14,7 @@ import yaml
 from fixture_types import Measure
 from kind_ground import CHART
 
+ROOT = CHART.parents[1]
 LARGEST = 150_000_000
 """Bytes."""
 AS_IN_A_POD = ("--rm", "--read-only", "--network", "none", "--user", "10001:10001", "--cap-drop", "ALL")
@@ -34,6 +39,52 @@ def test_the_image_is_small(image: str, measure: Measure) -> None:
     size = int(told.stdout)
     measure("image eventfed, unpacked", size / 1e6, "MB")
     assert size < LARGEST
+
+
+@pytest.mark.long
+def test_a_clone_makes_the_same_image_on_a_plain_base(image: str, tmp_path: Path) -> None:
+    """As ``docker build .``, but that the base is one of Debian's packages: no registry of images is reached here."""
+    base = next(one for one in ("eventfed-base:bookworm", "eventfed-base:trixie") if inspect(one))
+    # A machine behind a mirror of its own trusts more authorities than a plain image.
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", tmp_path / "authorities")
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {base}\nCOPY authorities /etc/ssl/certs/ca-certificates.crt\n"
+        "ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt\n"
+    )
+    build("--tag", "eventfed-plain-base", tmp_path)
+    build("--network", "host", "--build-arg", "BASE=eventfed-plain-base", "--tag", "eventfed-of-a-clone", ROOT)
+    try:
+        for command, told in PROGRAMS.items():
+            done = subprocess.run(
+                ["docker", "run", *AS_IN_A_POD, "eventfed-of-a-clone", *command], capture_output=True, text=True
+            )
+            assert told in done.stdout + done.stderr
+        labels = inspect("eventfed-of-a-clone")["Config"]["Labels"]
+        assert labels["org.opencontainers.image.version"] == image.partition(":")[2]
+        assert installed("eventfed-of-a-clone") == installed(image)
+    finally:
+        subprocess.run(["docker", "image", "rm", "--force", "eventfed-of-a-clone", "eventfed-plain-base"], check=True)
+
+
+def installed(image: str) -> str:
+    """The packages in an image, with their versions."""
+    program = "from importlib.metadata import distributions as d; print(sorted((o.name, o.version) for o in d()))"
+    return subprocess.run(
+        ["docker", "run", *AS_IN_A_POD, image, "python3", "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def inspect(image: str) -> dict[str, Any]:
+    """What docker knows of an image; empty if there is none."""
+    done = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
+    found: dict[str, Any] = json.loads(done.stdout)[0] if done.returncode == 0 else {}
+    return found
+
+
+def build(*arguments: str | Path) -> None:
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(["docker", "build", *arguments], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", PROGRAMS, ids=lambda command: " ".join(command[:2]))

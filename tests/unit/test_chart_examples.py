@@ -83,6 +83,20 @@ def test_the_phones_script_compiles_and_is_given_what_it_wants() -> None:
     ]
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/kubernetes.md"])
+def test_the_line_for_a_registry_of_ones_own_gives_all_objects_with_its_images(document: str) -> None:
+    (line,) = re.findall(r"^(sed .*) \| kubectl apply -f -$", (ROOT / document).read_text(), re.MULTILINE)
+    done = subprocess.run(["sh", "-euc", line], cwd=ROOT, capture_output=True, text=True, check=True)
+    objects = list(yaml.safe_load_all(done.stdout))
+    assert [(one["kind"], one["metadata"]["name"]) for one in objects] == [
+        (one["kind"], one["metadata"]["name"]) for _, one in DOCUMENTS
+    ]
+    used = set(re.findall(r"image: (\S+)", done.stdout))
+    assert used == {"registry.example/eventfed:0.1.0", "registry.example/eventfed-asterisk:22"}
+    pushed = set(re.findall(r"^docker push (\S+)$", (ROOT / document).read_text(), re.MULTILINE))
+    assert pushed == used
+
+
 def test_the_images_are_those_that_are_built() -> None:
     version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None

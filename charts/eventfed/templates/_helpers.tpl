@@ -27,11 +27,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
-{{- /* metadata of an object: (dict "root" $ "name" ...), with namespace, labels and annotations where there are more. */ -}}
+{{- /* metadata of an object: (dict "root" $ "name" ...), with labels and annotations where there are more.
+       It has the release's namespace, or "namespace"; with "cluster" none. */ -}}
 {{- define "eventfed.metadata" -}}
 name: {{ .name }}
-{{- with .namespace }}
-namespace: {{ . }}
+{{- if not .cluster }}
+namespace: {{ default .root.Release.Namespace .namespace }}
 {{- end }}
 labels: {{- merge (include "eventfed.labels" .root | fromYaml) (default dict .labels) .root.Values.commonLabels | toYaml | nindent 2 }}
 {{- with merge (dict) (default dict .annotations) .root.Values.commonAnnotations }}
