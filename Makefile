@@ -31,10 +31,10 @@ kind-down: ## Remove the cluster of make kind-demo
 	@tests/kind/down.sh
 
 test: $(READY) ## Unit tests, tests on a real nats-server, real Asterisk servers and a kind cluster; ARGS="--suite unit" for one
-	@$(BIN)/python tests/run.py $(ARGS)
+	@$(BIN)/python -m tests.run $(ARGS)
 
 test-all: $(READY) ## Everything at full length; records the results in docs/failure-modes.md
-	@$(BIN)/python tests/run.py --full $(ARGS)
+	@$(BIN)/python -m tests.run --full $(ARGS)
 
 lint: $(READY) ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff format --check .

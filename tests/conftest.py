@@ -1,14 +1,17 @@
 """What all test suites share: the choice of long tests, and the record of measured times."""
 
+import logging
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 MEASURED = "measured: "
 """Prefix of the junit properties that `tests/run.py` gathers."""
+_LOGGERS = (None, "kopf", "nats")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,6 +73,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_rest(item: pytest.Item) -> bool:
     return item.get_closest_marker("long") is not None or item.get_closest_marker("parser") is not None
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """What a command set up ends with its test: its handler writes to a stream that is closed by then."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    yield
+    for handler in [handler for handler in root.handlers if handler not in before]:
+        root.removeHandler(handler)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture

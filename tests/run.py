@@ -21,6 +21,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tests import elsewhere
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "results"
 DOCUMENT = ROOT / "docs" / "failure-modes.md"
@@ -37,6 +39,8 @@ FULL_LENGTH = 12
 # What is made first, in sight, because it may take a quarter of an hour once; the tests say why if it cannot be had.
 PREPARATIONS = {"api": ["tests/kind/build-tools.sh", "k8s", "etcd", "helm"], "kind": ["tests/kind/build.sh"]}
 TRIED_AGAIN = 5
+IN_ANY_ORDER = ("unit", "bus")
+"""Suites whose tests share nothing that is dear to make; each run has another order."""
 
 
 @dataclass
@@ -122,6 +126,8 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
     """
     long = chosen.full or chosen.part is not None
     command = [sys.executable, "-m", "pytest", f"tests/{name}", "--quiet", *chosen.pytest]
+    if name in IN_ANY_ORDER and not chosen.part:
+        command += ["-p", "randomly"]  # says its seed, which --randomly-seed=SEED repeats
     if chosen.full:
         command.append("--long")
     if chosen.part:
@@ -131,6 +137,8 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
     if name == "kind":
         command.append("--timeout=900")
     environment = {**os.environ, "EVENTFED_EXAMPLES": str(examples(chosen))}
+    if name == "unit":
+        command, environment = _elsewhere(elsewhere.OLD if long else elsewhere.YOUNG, command, environment)
     if name in PREPARATIONS:
         subprocess.run(PREPARATIONS[name], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False)
     limit = LIMITS[name] * (FULL_LENGTH if long else 1)
@@ -140,6 +148,17 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
         if ended:
             suite.settle(again)
     return suite
+
+
+def _elsewhere(
+    machine: elsewhere.Machine, command: list[str], environment: dict[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """The same as on another machine, where this one can have one; a line says which it is."""
+    if problem := elsewhere.unavailable():
+        print(f"as on this machine alone, and not as on {machine}: {problem}", flush=True)
+        return command, environment
+    print(f"as on {machine}", flush=True)
+    return machine.command(command), {**environment, **machine.environment}
 
 
 def second_try_of(command: list[str]) -> list[str]:

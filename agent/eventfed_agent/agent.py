@@ -84,7 +84,7 @@ class Agent:
         self._sources = Sources(self._compositor)
         self.mailbox_answers = MailboxAnswers(configuration.timing.mailbox_answer)
         self._stack = AsyncExitStack()
-        self._roster_at = 0.0
+        self._roster_at = float("inf")  # before the first roster each source may be one that it names
         self._stopping = False
         self.federation_eid = EID.derive(f"eventfed/{configuration.federation.name}")
         self.user_agent = UserAgent(

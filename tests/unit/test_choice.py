@@ -30,7 +30,10 @@ def test_parser(number):
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     shutil.copy(Path(__file__).parents[1] / "conftest.py", pytester.path / "conftest.py")
-    pytester.makeini("[pytest]\nmarkers =\n  long\n  parser\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makeini(
+        "[pytest]\nmarkers =\n  long\n  parser\nasyncio_default_fixture_loop_scope = function\n"
+        "addopts = -p no:randomly\n"
+    )
     pytester.makepyfile(test_suite=SUITE)
     return pytester
 

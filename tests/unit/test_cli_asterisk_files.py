@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventfed_cli._asterisk_files import AsteriskFile, read_asterisk_file
@@ -107,8 +107,8 @@ SECTIONS = st.lists(st.tuples(NAMES, st.lists(st.tuples(NAMES, VALUES), max_size
 
 
 def _clean(value: str) -> str:
-    """A value that can be written so that it is read back: blanks and a leading ``>`` are the format's own."""
-    return value.removeprefix(">").replace("\\", "/").strip()
+    """A value that can be written so that it is read back: blanks around it and backslashes are the format's own."""
+    return value.replace("\\", "/").strip()
 
 
 def _written(sections: list[tuple[str, list[tuple[str, str]]]]) -> str:
@@ -120,10 +120,11 @@ def _written(sections: list[tuple[str, list[tuple[str, str]]]]) -> str:
 
 
 @given(SECTIONS)
+@example([("a", [("arrow", ">"), ("arrows", ">>")])])
 @settings(max_examples=200)
 def test_what_is_written_is_read_back(sections: list[tuple[str, list[tuple[str, str]]]]) -> None:
     file = read(main=_written(sections))
-    expected = [(name, [(key, _clean(value).removeprefix(">").strip()) for key, value in es]) for name, es in sections]
+    expected = [(name, [(key, _clean(value)) for key, value in es]) for name, es in sections]
     assert settings_of(file) == expected
     assert file.problems == []
 

@@ -1,14 +1,10 @@
 """The runner of the test suites: what it reads, and what its last line says."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
+from tests import run
 
-ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest">
@@ -21,18 +17,7 @@ REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest">
 """
 
 
-@pytest.fixture(scope="module")
-def run() -> Any:
-    specification = importlib.util.spec_from_file_location("eventfed_tests_run", ROOT / "tests" / "run.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-def test_a_report_is_counted_once_per_test(run: Any, tmp_path: Path) -> None:
+def test_a_report_is_counted_once_per_test(tmp_path: Path) -> None:
     report = tmp_path / "bus.xml"
     report.write_text(REPORT)
     suite = run.read_report("bus", report)
@@ -42,7 +27,7 @@ def test_a_report_is_counted_once_per_test(run: Any, tmp_path: Path) -> None:
     assert suite.measured == [("NATS restarted", "1.5 s")]
 
 
-def test_a_suite_that_wrote_nothing_is_empty(run: Any, tmp_path: Path) -> None:
+def test_a_suite_that_wrote_nothing_is_empty(tmp_path: Path) -> None:
     suite = run.read_report("bus", tmp_path / "none.xml")
     assert (suite.passed, suite.failed, suite.skipped) == (0, 0, [])
 
@@ -56,7 +41,6 @@ def test_a_suite_that_wrote_nothing_is_empty(run: Any, tmp_path: Path) -> None:
     ],
 )
 def test_the_last_line_and_the_exit_code_say_it_all(
-    run: Any,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -70,7 +54,7 @@ def test_the_last_line_and_the_exit_code_say_it_all(
     assert capsys.readouterr().out.splitlines()[-1] == line
 
 
-def test_a_crash_of_pytest_is_a_failure(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_crash_of_pytest_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "crash.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setattr(run, "RESULTS", tmp_path)
     monkeypatch.setenv("PYTEST_PLUGINS", "crash")
@@ -80,7 +64,7 @@ def test_a_crash_of_pytest_is_a_failure(run: Any, monkeypatch: pytest.MonkeyPatc
     assert suite.failures == ["unit: pytest ended with signal SIGKILL"]
 
 
-def test_results_stand_between_the_markers(run: Any, tmp_path: Path) -> None:
+def test_results_stand_between_the_markers(tmp_path: Path) -> None:
     document = tmp_path / "failure-modes.md"
     document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     run.record("new \\1", document=document)
@@ -91,14 +75,14 @@ def test_results_stand_between_the_markers(run: Any, tmp_path: Path) -> None:
         run.record("new", document=document)
 
 
-def test_the_document_has_the_markers(run: Any) -> None:
+def test_the_document_has_the_markers() -> None:
     text = run.DOCUMENT.read_text(encoding="utf-8")
     for block in run.BLOCKS:
         assert text.count(f"<!-- {block}:begin -->") == text.count(f"<!-- {block}:end -->") == 1
     assert sorted(suite for suites in run.BLOCKS.values() for suite in suites) == sorted(run.LIMITS)
 
 
-def test_parts_take_turns_and_name_themselves(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_take_turns_and_name_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = []
     for number in ("0", "1", "2", "3"):
         monkeypatch.setenv("EVENTFED_CI_NUMBER", number)
@@ -109,12 +93,12 @@ def test_parts_take_turns_and_name_themselves(run: Any, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("part", ["4/3", "0/3", "auto", "1", "auto/0", "a third"])
-def test_a_part_that_is_none_is_refused(run: Any, part: str) -> None:
+def test_a_part_that_is_none_is_refused(part: str) -> None:
     with pytest.raises(SystemExit):
         run.parse_arguments(["--part", part])
 
 
-def test_what_was_measured_is_a_table(run: Any) -> None:
+def test_what_was_measured_is_a_table() -> None:
     suite = run.Suite("bus", passed=1, measured=[("NATS restarted", "1.5 s")], skipped=[("bus::t", "needs root")])
     text = run.results_text([suite], 2_000)
     assert "| bus | 1 | 0 | 1 | 0 |" in text
@@ -122,21 +106,21 @@ def test_what_was_measured_is_a_table(run: Any) -> None:
     assert "* `bus::t`: needs root" in text
 
 
-def test_what_passes_at_the_second_try_is_told_apart(run: Any) -> None:
+def test_what_passes_at_the_second_try_is_told_apart() -> None:
     suite = run.Suite("bus", passed=7, failed=2, failures=["t::one", "t::two"])
     suite.settle(run.Suite("bus", passed=1, failed=1, failures=["t::two"]))
     assert (suite.passed, suite.failed, suite.failures, suite.second_try) == (8, 1, ["t::two"], ["t::one"])
     assert "Passed at the second try only:\n\n* `t::one`" in run.results_text([suite], 2_000)
 
 
-def test_a_second_try_is_of_all_that_failed_whatever_part_they_were_of(run: Any) -> None:
+def test_a_second_try_is_of_all_that_failed_whatever_part_they_were_of() -> None:
     command = ["pytest", "tests/kind", "--part=8/9", "--timeout=900"]
     assert run.second_try_of(command)[:4] == ["pytest", "tests/kind", "--long", "--timeout=900"]
     assert "--last-failed" in run.second_try_of(command)
     assert "--long" not in run.second_try_of(["pytest", "tests/bus"])
 
 
-def test_a_second_try_that_did_not_run_mends_nothing(run: Any) -> None:
+def test_a_second_try_that_did_not_run_mends_nothing() -> None:
     suite = run.Suite("bus", passed=7, failed=2, failures=["t::one", "t::two"])
     suite.settle(run.Suite("bus", passed=1))
     assert (suite.passed, suite.failed, suite.second_try) == (7, 2, [])
