@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo kind-demo kind-down test test-all lint format bench package platforms constraints clean
+.PHONY: help demo kind-demo kind-down test test-all lint docs format bench package platforms constraints clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lint: $(READY) ## ruff, mypy strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+docs: $(READY) ## The documentation as a site in build/site, without warnings; ARGS="serve" to look at it
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs $(or $(ARGS),build --quiet)
+
 format: $(READY) ## Let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -65,13 +68,13 @@ $(READY): pyproject.toml constraints.txt
 		$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); \
 			echo "the module venv does not work: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }; fi
 	@echo "installing the packages of constraints.txt into $(VENV)" >&2
-	@$(PIP) install --constraint constraints.txt --editable '.[test,demo,operator]' >&2
+	@$(PIP) install --constraint constraints.txt --editable '.[test,demo,operator,docs]' >&2
 	@touch $@
 
 constraints: ## Pin what pyproject.toml asks for at its newest versions
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder/venv"; \
-	"$$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet install '.[test,demo,operator]'; \
+	"$$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet install '.[test,demo,operator,docs]'; \
 	{ echo "# Every package of the runtime, the demo and the tests, pinned. \`make constraints\` writes it anew."; \
 	  "$$folder/venv/bin/python" -m pip --disable-pip-version-check freeze | grep -v '^eventfed'; } > constraints.txt
 

@@ -140,7 +140,8 @@ class Federation:
             servers: NATS URLs, ``nats://host:4222`` or ``tls://…``; an IPv6 address in brackets.
             federation: its name, one token; under Kubernetes ``<namespace>_<name>``.
             agent: who we are: the name of the node, of the host, or of a tool.
-            site, prefix: our site of the federation, and the first token of all subjects.
+            site: our site of the federation.
+            prefix: the first token of all subjects.
             credentials: what proves who we are, or a function that reads it anew before each attempt to connect.
 
         Raises:
