@@ -178,6 +178,15 @@ class TimingSection(Spec):
     lease_renewal: Annotated[float, Field(gt=0)] = 5.0
     state_ttl: Annotated[float, Field(ge=60)] = 6 * 3600.0
 
+    @model_validator(mode="after")
+    def _leases_outlive_a_lost_renewal(self) -> Self:
+        if self.lease_renewal * 3 > self.lease_ttl:
+            raise ValueError(
+                f"lease_renewal is {self.lease_renewal:g} s and lease_ttl {self.lease_ttl:g} s: renew three times in a "
+                f"TTL at least, so write lease_renewal = {self.lease_ttl / 3:g} or less"
+            )
+        return self
+
 
 class AgentConfiguration(Spec):
     """The whole file."""

@@ -349,6 +349,7 @@ class Federation:
             await client.subscribe(self.subjects.events, cb=self._event_came)
         if self.settings.read_reports:
             await client.subscribe(self.subjects.reports, cb=self._report_came)
+            self.reports.start_anew()
         self._ownership.session_began()
         group.create_task(self._publisher.run(client))
         group.create_task(self._reader.run(client))
@@ -365,6 +366,7 @@ class Federation:
             if now - before > self.settings.stall:
                 self.counters.stalls += 1
                 _log.warning("this process stood still for %.1f s: its leases are checked", now - before)
+                self.reports.start_anew()
                 self._departures.start_anew()
                 if self._ownership.stalled():
                     self._reader.start_anew()
@@ -381,8 +383,7 @@ class Federation:
                     self._outbox.put(tidy)
 
     async def _refresh_asked(self, message: Msg) -> None:
-        asked = self._intake.refresh(message.subject)
-        if asked is not None:
+        if (asked := self._intake.refresh(message.subject)) is not None:
             self._on_refresh.call(asked[0])
 
     async def _event_came(self, message: Msg) -> None:
@@ -392,8 +393,7 @@ class Federation:
                 self._on_event.call(event)
 
     async def _report_came(self, message: Msg) -> None:
-        report = self._intake.report(message.subject, message.data)
-        if report is not None:
+        if (report := self._intake.report(message.subject, message.data)) is not None:
             self.reports.put(report)
 
     def _answered(self) -> None:

@@ -102,16 +102,17 @@ class Election:
         settings = self._settings
         limit, renewed = settings.duration * _RENEW_SHARE, time.monotonic()
         while True:
-            await asyncio.sleep(settings.renewal)
+            await asyncio.sleep(max(0.0, min(settings.renewal, renewed + limit - time.monotonic())))
+            # Others count from when the Lease was written, which is before the answer comes.
+            began = time.monotonic()
             try:
                 # One request that gets no answer must not use up all the time that there is.
-                left = limit - (time.monotonic() - renewed)
-                async with asyncio.timeout(max(0.1, min(left, settings.renewal))):
+                async with asyncio.timeout(max(0.1, min(renewed + limit - began, settings.renewal))):
                     held = await self._take()
             except TimeoutError:
                 held = False
             if held:
-                renewed = time.monotonic()
+                renewed = began
             elif time.monotonic() - renewed > limit:
                 self._health.leading = False
                 raise LeadershipLost(0, f"Lease {settings.name} could not be renewed for {limit:.0f} s")

@@ -21,7 +21,7 @@ from eventfed_agent.members.member_status import Registry
 
 MINE = EID.parse("02:00:00:00:00:0a")
 CONFIGURATION = MemberConfiguration(name="a", host="10.0.0.1")
-REPEATS = 32.0
+REPEATS = 36.0
 
 
 class Claim:

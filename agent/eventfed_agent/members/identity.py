@@ -19,8 +19,9 @@ __all__ = ["Identity"]
 
 _RIVAL_FLOOR, _RIVAL_CHECK = 2.0, 10.0
 _RIVAL_TRIES = 3
-_RETRANSMISSIONS = 32.0
-"""For how long a server repeats a request that is not answered, in seconds (Timer F, RFC 3261 17.1.2.2)."""
+_RETRANSMISSIONS = 32.0 + 4.0
+"""For how long what a server repeats may come, in seconds: it repeats for 32 s (Timer F, RFC 3261 17.1.2.2), and its
+last repetition is under way for a while."""
 
 
 class Identity:

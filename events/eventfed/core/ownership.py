@@ -129,10 +129,11 @@ class Ownership:
         self._renewal_debt = 0.0
 
     def configure(self, settings: FederationSettings) -> None:
-        """Other times: states whose TTL comes or goes are published again."""
+        """Other times: states whose TTL comes, goes or grows are published again: on the stream they end too soon."""
         before = {kind: self.ttl(kind) for kind in KINDS}
         self.settings = settings
-        turned = {kind for kind, ttl in before.items() if (self.ttl(kind) is None) != (ttl is None)}
+        after = {kind: self.ttl(kind) for kind in KINDS if self.ttl(kind) != before[kind]}
+        turned = {kind for kind, ttl in after.items() if ttl is None or ttl > (before[kind] or 0)}
         for own in [own for states in self._states.values() for own in states.values()]:
             if own.event is not None and own.key.type in turned:
                 self._send(own)
@@ -393,4 +394,7 @@ class Ownership:
             self._renewals.append(own)
             if own.event is not None and own.settled and self.ttl(own.key.type) is not None:
                 self.counters.renewed += 1
-                self._send(own)
+                if self.epoch(own.key.eid) is None:
+                    self._send(own)
+                else:
+                    self.outbox.put(own)  # it is on the stream already, so the lease need not say that it lacks

@@ -41,6 +41,12 @@ class Reports:
         if before is None or before[1] != report:
             self._callbacks.call(self)
 
+    def start_anew(self) -> None:
+        """None could be heard for a while: the connection is a new one, or this process stood still. That time does
+        not count."""
+        now = self._clock()
+        self._reports = {agent: (now, report) for agent, (_, report) in self._reports.items()}
+
     def forget_old(self) -> None:
         """Drop those that lapsed."""
         until = self._clock() - self._lifetime

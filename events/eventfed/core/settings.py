@@ -85,6 +85,12 @@ class FederationSettings:
     reconnect_pause_limit: float = 1.0
 
     @property
+    def pull_inactive(self) -> float:
+        """How long NATS keeps the reader's consumer without a request: twice as long as a request stands, since the
+        next one is made only when NATS says that the last has ended."""
+        return 2 * self.pull_expires
+
+    @property
     def tick(self) -> float:
         """How often the client looks at its clocks: often enough to notice that it was stopped (`stall`)."""
         return max(0.05, min(1.0, self.lease_ttl / 20))

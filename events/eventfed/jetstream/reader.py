@@ -98,7 +98,7 @@ class Reader:
         place = f"{self._stream}.{name}"
         inbox = client.new_inbox()
         broken = self._broken = asyncio.get_running_loop().create_future()
-        configuration = consumer_configuration(name, self._subjects, inactive=settings.pull_expires)
+        configuration = consumer_configuration(name, self._subjects, inactive=settings.pull_inactive)
         try:
             pending = await jetstream.create_consumer(self._stream, configuration)
         except StreamUnavailable as error:

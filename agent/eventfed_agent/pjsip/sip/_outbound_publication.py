@@ -20,6 +20,8 @@ from ._messages import Request, Response
 __all__ = ["OutboundPublication", "Outcome", "PublishCounters", "PublishResult", "SecretHeader"]
 
 _MAX_EXPIRES = 86_400
+_CLOCKS = 0.999
+"""By how much the server's clock may be faster than ours."""
 
 
 class Outcome(enum.Enum):
@@ -36,8 +38,8 @@ class PublishResult:
     """The end of one attempt.
 
     `status` is the last answer's, None without one. `out_of_turn` tells that the server did not know an ETag which it
-    had given us and which had neither expired nor become doubtful, without an announced restart: somebody else
-    may be using our publication.
+    had given us and which had neither become doubtful nor expired by the time of the answer, without an announced
+    restart: somebody else may be using our publication.
     """
 
     outcome: Outcome
@@ -106,6 +108,7 @@ class OutboundPublication:
         self._content_type = content_type
         self._cseq = secrets.randbelow(1 << 16)
         self._etag: str | None = None
+        self._sent_at = 0.0
         self._expires_at = 0.0
         self._refresh_at: float | None = None
         self._doubtful = False
@@ -159,7 +162,7 @@ class OutboundPublication:
         self._asked = 0 if remove else self.expires
         self._raised = False
         self._out_of_turn = False
-        return self._request()
+        return self._request(now)
 
     def answered(self, response: Response, now: float) -> Request | PublishResult:
         """The next request to send, or the result."""
@@ -167,23 +170,24 @@ class OutboundPublication:
         if 200 <= status < 300:
             granted = min(response.expires if response.expires is not None else self._asked, _MAX_EXPIRES)
             self._etag = response.sip_etag if self._asked and granted else None
-            self._expires_at = now + granted
+            # The server counts from when it took the request, at the earliest when that was sent.
+            self._expires_at = self._sent_at + granted * _CLOCKS
             self._refresh_at = now + 0.75 * granted if self._etag is not None else None
             self._doubtful = False
             self.counters.accepted += 1
             return self._finish(Outcome.ACCEPTED, status)
         if status == 412 and self._etag is not None:
             self.counters.unknown_etag += 1
-            if not self._doubtful:
+            if not self._doubtful and now < self._expires_at:
                 self._out_of_turn = True
                 self.counters.out_of_turn += 1
             self._forget()
             if self._body is not None and self._asked:
-                return self._request()
+                return self._request(now)
         elif status == 423 and not self._raised and self._asked < (response.min_expires or 0) <= _MAX_EXPIRES:
             self._raised = True
             self.expires = self._asked = response.min_expires or 0
-            return self._request()
+            return self._request(now)
         self._doubtful = True
         self.counters.refused += 1
         return self._finish(Outcome.REFUSED, status, response.reason)
@@ -200,7 +204,8 @@ class OutboundPublication:
         self.counters.unreachable += 1
         return self._finish(Outcome.UNREACHABLE, detail=detail)
 
-    def _request(self) -> Request:
+    def _request(self, now: float) -> Request:
+        self._sent_at = now
         self._cseq = self._cseq % (2**31 - 1) + 1
         self.counters.sent += 1
         headers = [*self._headers, ("Expires", str(self._asked))]
