@@ -18,7 +18,7 @@ COPY constraints.txt pyproject.toml wheel[s] /wheels/
 RUN python3 -m venv /opt/eventfed && cd /wheels \
  && if ! ls *.whl >/dev/null 2>&1; then \
       /opt/eventfed/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-        print(*p['dependencies'], *p['optional-dependencies']['operator'], *p['optional-dependencies']['demo'], sep='\n')" \
+        print(*p['dependencies'], *p['optional-dependencies']['operator'], *p['optional-dependencies']['nats'], sep='\n')" \
         >requirements.txt \
    && /opt/eventfed/bin/python -m pip wheel --no-cache-dir --quiet --constraint constraints.txt \
         --requirement requirements.txt --wheel-dir .; fi
@@ -63,7 +63,7 @@ ENV PATH=/opt/eventfed/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 # What was left out above is used by nobody.
-RUN ["python3", "-c", "import eventfed_cli, eventfed_agent.process.run, eventfed_lab, eventfed_operator.process; from kubernetes import config; from kubernetes.aio import client, config; config.load_incluster_config, client.ApiClient, client.Configuration()"]
+RUN ["python3", "-c", "import eventfed_cli, eventfed_agent.process.run, eventfed_operator.process; from kubernetes import config; from kubernetes.aio import client, config; config.load_incluster_config, client.ApiClient, client.Configuration()"]
 USER 10001:10001
 WORKDIR /
 CMD ["eventfed", "--help"]

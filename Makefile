@@ -59,7 +59,7 @@ platforms: $(READY) ## Ask the package index for each package's wheels, and writ
 	@$(BIN)/python release/platforms.py --write
 
 # A Python of the machine may have been replaced under the environment: one that does not start is made anew.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml lab/pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "eventfed needs Python 3.11 or later: install it, or name it with make PYTHON=/path/to/python3" >&2; exit 1; fi
 	@if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then \
@@ -68,13 +68,13 @@ $(READY): pyproject.toml constraints.txt
 		$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); \
 			echo "the module venv does not work: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }; fi
 	@echo "installing the packages of constraints.txt into $(VENV)" >&2
-	@$(PIP) install --constraint constraints.txt --editable '.[test,demo,operator,docs]' >&2
+	@$(PIP) install --constraint constraints.txt --editable '.[test,nats,operator,docs]' --editable ./lab >&2
 	@touch $@
 
 constraints: ## Pin what pyproject.toml asks for at its newest versions
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder/venv"; \
-	"$$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet install '.[test,demo,operator,docs]'; \
+	"$$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet install '.[test,nats,operator,docs]' ./lab; \
 	{ echo "# Every package of the runtime, the demo and the tests, pinned. \`make constraints\` writes it anew."; \
 	  "$$folder/venv/bin/python" -m pip --disable-pip-version-check freeze | grep -v '^eventfed'; } > constraints.txt
 

@@ -1,4 +1,4 @@
-"""The Python packages that the image holds: what ``eventfed[operator,demo]`` needs, as it is installed here."""
+"""The Python packages that the image holds: what ``eventfed[operator,nats]`` needs, as it is installed here."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 __all__ = ["PRODUCT", "closure"]
 
 PRODUCT = "eventfed"
-EXTRAS = frozenset({"operator", "demo"})
+EXTRAS = frozenset({"operator", "nats"})
 """What the image is installed with, as in the Dockerfile."""
 
 

@@ -1,6 +1,6 @@
 """Writes the software bill of materials of the image, as CycloneDX JSON, to standard output.
 
-It lists the Python packages that the image holds: those that ``eventfed[operator,demo]`` needs, as they are installed
+It lists the Python packages that the image holds: those that ``eventfed[operator,nats]`` needs, as they are installed
 beside this program. What the base image holds is for the bill of that one. The same packages give the same text; its
 time is that of ``SOURCE_DATE_EPOCH``.
 """

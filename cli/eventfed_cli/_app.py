@@ -1,7 +1,6 @@
 """The subcommands: their options and help. What they do is imported when they run: an agent must stay small."""
 
 import re
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ._bus_options import BusOptions, with_bus_options
-from ._exits import EXIT_CODES, Exit, PlainErrors
+from ._exits import EXIT_CODES, Exit
+from ._plugins import Commands
 
 if TYPE_CHECKING:
     from eventfed import Event
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    cls=PlainErrors,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -314,45 +314,6 @@ def doctor(
     from ._doctor import run
 
     run(config, timeout=timeout, as_json=json)
-
-
-@app.command(epilog=EXIT_CODES)
-def demo(
-    kind: Annotated[
-        Literal["auto", "asterisk", "simulated"],
-        typer.Option("--kind", help="Real Asterisk, simulated servers, or what can be had."),
-    ] = "auto",
-    check: Annotated[
-        bool, typer.Option("--check", help="No terminal, no pauses; exit code 1 if a step fails.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="As --check, and print one JSON document at the end.")] = False,
-    svg: Annotated[Path | None, typer.Option("--svg", help="Write the final table into this file.")] = None,
-    cluster: Annotated[
-        bool, typer.Option("--cluster", help="On the kind cluster of KUBECONFIG: chart, operator and Asterisk pods.")
-    ] = False,
-    checkout: Annotated[
-        Path, typer.Option("--checkout", help="With --cluster: the folder of the chart and the examples.")
-    ] = Path("."),
-) -> None:
-    """Three servers, three agents and one NATS server on this machine: see lamps and device states cross.
-
-    A voicemail is left on the first server and a phone is called there, and a table shows when the others know. Then
-    the first server is killed, and its states go. Real Asterisk where one can be had (installed, or built from Debian
-    packages where we are root), else simulated servers; it says which. All ends with it.
-
-    \b
-    Examples:
-      $ eventfed demo
-      $ eventfed demo --check --json --kind simulated
-      $ KUBECONFIG=tests/kind/kubeconfig eventfed demo --cluster
-    """
-    from ._demo import run
-    from ._demo_grounds import ClusterGround, LocalGround
-
-    if cluster and kind == "simulated":
-        raise typer.BadParameter("--cluster has real Asterisk pods: leave --kind simulated out")
-    make = partial(ClusterGround, checkout) if cluster else partial(LocalGround, kind)
-    run(make, check=check or json, as_json=json, svg=svg)
 
 
 def _selection(kind: str | None, eid: str | None, name: str | None) -> "Selection":

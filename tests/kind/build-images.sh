@@ -39,7 +39,7 @@ wheelhouse=${EVENTFED_CACHE:-$HOME/.cache/eventfed}/kind/wheels-$kept
 pip=(python3 -m pip --disable-pip-version-check --quiet)
 if [[ ! -d $wheelhouse ]]; then
   rm -rf "$wheelhouse.new"; mkdir -p "$wheelhouse.new"
-  "${pip[@]}" wheel --constraint constraints.txt --wheel-dir "$wheelhouse.new" '.[operator,demo]'
+  "${pip[@]}" wheel --constraint constraints.txt --wheel-dir "$wheelhouse.new" '.[operator,nats]'
   rm -f "$wheelhouse.new"/eventfed-*.whl
   mv "$wheelhouse.new" "$wheelhouse"
 fi
@@ -51,6 +51,13 @@ cp Dockerfile constraints.txt pyproject.toml "$context/"
 docker build --quiet --build-arg BASE="$base" --build-arg RUNTIME="$runtime" --build-arg VERSION="$version" --tag "eventfed:$version" "$context" >/dev/null
 echo "eventfed:$version $(docker image inspect -f '{{.Size}}' "eventfed:$version" | numfmt --to=iec)"
 
+# The example's phones: the same image, and the lab.
+lab=eventfed-lab:$version
+rm -rf "$context/lab"; mkdir -p "$context/lab"
+git ls-files -z --cached --others --exclude-standard lab 2>/dev/null | xargs -0 cp --parents -t "$context" || cp -r lab "$context/"
+docker build --quiet --build-arg IMAGE="eventfed:$version" --tag "$lab" --file "$context/lab/Dockerfile" "$context" >/dev/null
+echo "$lab"
+
 asterisk=eventfed-asterisk:22
 if ! docker image inspect "$asterisk" >/dev/null 2>&1; then
   mmdebstrap --quiet --variant=minbase --include=asterisk,asterisk-modules,asterisk-config,asterisk-core-sounds-en-gsm,netbase \
@@ -59,7 +66,7 @@ fi
 echo "$asterisk $(docker image inspect -f '{{.Size}}' "$asterisk" | numfmt --to=iec)"
 
 [[ ${1-} == --load ]] || exit 0
-for image in "eventfed:$version" "$asterisk"; do
+for image in "eventfed:$version" "$lab" "$asterisk"; do
   loaded=/var/lib/loaded-$(docker image inspect -f '{{.Id}}' "$image" | cut -c8-23)
   nodes=()
   for node in $(kind get nodes --name "$cluster"); do

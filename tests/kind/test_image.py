@@ -41,6 +41,14 @@ def test_the_image_is_small(image: str, measure: Measure) -> None:
     assert size < LARGEST
 
 
+def test_the_image_holds_nothing_of_the_lab_and_says_where_the_demo_is(image: str) -> None:
+    assert "eventfed-lab" not in installed(image)
+    program = "import importlib.util as u; print(u.find_spec('eventfed_lab'))"
+    for command, told in ((("python3", "-c", program), "None"), (("eventfed", "demo"), "comes with eventfed-lab")):
+        done = subprocess.run(["docker", "run", *AS_IN_A_POD, image, *command], capture_output=True, text=True)
+        assert told in done.stdout + done.stderr
+
+
 @pytest.mark.long
 def test_a_clone_makes_the_same_image_on_a_plain_base(image: str, tmp_path: Path) -> None:
     """As ``docker build .``, but that the base is one of Debian's packages: no registry of images is reached here."""

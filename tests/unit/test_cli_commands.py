@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from eventfed.model.device_kinds import DEFAULT_DEVICES
+from eventfed_cli import _plugins
 from eventfed_cli._app import app
 
 CONFIGURATION = """
@@ -280,4 +281,12 @@ def test_an_agent_imports_nothing_of_the_lab_and_no_live_tables() -> None:
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     imported = printed.stdout.split()
     assert "eventfed_agent.process" in imported
-    assert not {name for name in imported if name.startswith(("eventfed_lab", "rich.live", "eventfed_cli._demo"))}
+    assert not {name for name in imported if name.startswith(("eventfed_lab", "rich.live"))}
+
+
+def test_without_the_lab_the_command_says_where_the_demo_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_plugins, "entry_points", lambda group: [])
+    result = run("demo --check")
+    assert result.exit_code == 2
+    assert "the demo comes with eventfed-lab" in result.stderr
+    assert "demo " not in run("--help").stdout

@@ -1,6 +1,7 @@
 """What holds of every file of the repository."""
 
 import subprocess
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,3 +71,15 @@ def test_test_modules_have_names_of_their_own() -> None:
 def test_every_package_is_typed() -> None:
     for package in ("events/eventfed", "agent/eventfed_agent", "cli/eventfed_cli", "lab/eventfed_lab"):
         assert (ROOT / package / "py.typed").exists()
+
+
+def test_the_wheel_of_the_product_holds_nothing_of_the_lab() -> None:
+    product = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert "lab" not in product["packages"]["find"]["where"]
+    assert "eventfed_lab" not in product["package-dir"]
+    named = [
+        path
+        for path in files("events/*.py", "agent/*.py", "operator/*.py", "cli/*.py")
+        if "eventfed_lab" in path.read_text(encoding="utf-8")
+    ]
+    assert not named

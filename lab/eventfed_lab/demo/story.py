@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventfed import DeviceState
-from eventfed_lab import FederatedServer, LabError, MailboxCounts
 
-from ._demo_board import Board, Step
+from .. import FederatedServer, LabError, MailboxCounts
+from .board import Board, Step
 
 __all__ = ["ROWS", "Story"]
 

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from eventfed_lab import (
+from .. import (
     SHORT_TIMES,
     AsteriskRoot,
     AsteriskUnavailable,

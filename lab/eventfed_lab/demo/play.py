@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.live import Live
 
 from eventfed import EventfedError
-from eventfed_lab import LabError
+from eventfed_cli._exits import Exit
+from eventfed_cli._signals import run_until_stopped
 
-from ._demo_board import Board, Step
-from ._demo_grounds import Ground
-from ._demo_story import ROWS, Story
-from ._exits import Exit
-from ._signals import run_until_stopped
+from .. import LabError
+from .board import Board, Step
+from .grounds import Ground
+from .story import ROWS, Story
 
 __all__ = ["run"]
 
