@@ -6,18 +6,23 @@ They are imported when they are asked for: an agent must stay small.
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
-from ._exits import PlainErrors
+from eventfed import EventfedError
 
-__all__ = ["GROUP", "Commands"]
+from ._exits import EXIT_CODES, PlainErrors
+
+__all__ = ["GROUP", "Commands", "NotInstalled"]
 
 GROUP = "eventfed.commands"
 _ELSEWHERE = {
     "demo": "the demo comes with eventfed-lab: run `make demo` in the sources, or install the folder lab/ as well"
 }
+
+
+class NotInstalled(EventfedError):
+    """A command that another package brings; exit code 2."""
 
 
 class Commands(PlainErrors):
@@ -35,7 +40,7 @@ class Commands(PlainErrors):
             if point.name == cmd_name:
                 return _command(point)
         if cmd_name in _ELSEWHERE:
-            raise click.UsageError(_ELSEWHERE[cmd_name], ctx)
+            raise NotInstalled(_ELSEWHERE[cmd_name])
         return None
 
 
@@ -45,7 +50,7 @@ def _points() -> list[EntryPoint]:
 
 def _command(point: EntryPoint) -> Any:
     alone = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    alone.command(name=point.name)(point.load())
+    alone.command(name=point.name, epilog=EXIT_CODES)(point.load())
     group = typer.main.get_group(alone)
     assert isinstance(group, TyperGroup)
     return group.commands[point.name]
