@@ -1,7 +1,5 @@
 """``eventfed asterisk-config``: the part of pjsip.conf that one server needs, from options or an agent's file."""
 
-import ipaddress
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,6 +15,8 @@ from eventfed_agent.configuration import (
     read_secret,
     split_address,
 )
+from eventfed_agent.listening import address_for
+from eventfed_agent.pjsip.sip import TransportFailed
 
 __all__ = ["snippet_from_file", "snippet_from_options"]
 
@@ -95,32 +95,12 @@ def _choose(configuration: AgentConfiguration, name: str | None, file: Path) -> 
 def _listening(
     configuration: AgentConfiguration, member: MemberConfiguration, tell: Callable[[str], None]
 ) -> tuple[str, int]:
-    version = ipaddress.ip_address(member.host).version
-    addresses = [split_address(text) for text in configuration.agent.listen]
-    fitting = [(host, port) for host, port in addresses if ipaddress.ip_address(host).version == version]
-    if not fitting:
+    try:
+        host, port, chosen_by = address_for(configuration, member)
+    except TransportFailed as error:
         raise ConfigurationError(
-            f"agent.listen has no IPv{version} address, which member {member.name} ({member.host}) needs: add one"
-        )
-    host, port = fitting[0]
-    if not ipaddress.ip_address(host).is_unspecified:
-        return host, port
-    host = _own_address(member)
-    tell(
-        f"the agent listens on all addresses: taking {host}, by which this machine reaches {member.name}; "
-        "name another with --agent ADDRESS:PORT"
-    )
+            f"member {member.name}: {error}; or name the agent's address with --agent ADDRESS:PORT"
+        ) from None
+    if chosen_by:
+        tell(f"taking {host}, {chosen_by}; name another with --agent ADDRESS:PORT")
     return host, port
-
-
-def _own_address(member: MemberConfiguration) -> str:
-    """Our address on the way to the member; nothing is sent."""
-    family = socket.AF_INET6 if ":" in member.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((member.host, member.port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"no route to {member.host} ({error}): name the agent's address with --agent ADDRESS:PORT"
-            ) from None
-        return str(probe.getsockname()[0]).partition("%")[0]

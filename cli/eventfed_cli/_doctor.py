@@ -20,6 +20,7 @@ from eventfed_agent.configuration import (
     load_configuration,
     split_address,
 )
+from eventfed_agent.listening import address_for
 from eventfed_agent.members.names import Filters
 from eventfed_agent.nats_access import federation_settings
 from eventfed_agent.pjsip.sip import Bind, SecretHeader, TransportFailed, UserAgent
@@ -254,12 +255,10 @@ def _file_findings(
 
 
 def _agent_host(configuration: AgentConfiguration, member: MemberConfiguration) -> str | None:
-    version = ipaddress.ip_address(member.host).version
-    for text in configuration.agent.listen:
-        address = ipaddress.ip_address(split_address(text)[0])
-        if address.version == version and not address.is_unspecified:
-            return str(address)
-    return None
+    try:
+        return address_for(configuration, member)[0]
+    except TransportFailed:
+        return None
 
 
 def _binds(configuration: AgentConfiguration) -> list[Bind]:

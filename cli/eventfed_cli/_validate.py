@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from eventfed_agent.configuration import AgentConfiguration, ConfigurationError, read_secret
+from eventfed_agent.listening import unreached
 from eventfed_agent.nats_access import credentials
 
 from ._exits import Exit
@@ -50,7 +51,7 @@ def run(file: Path, *, files: bool, as_json: bool) -> None:
 
 
 def find_mistakes(text: str, *, files: bool) -> tuple[AgentConfiguration | None, list[Mistake]]:
-    """The configuration, if it is one, and all that is wrong; with `files` also of the files that it names."""
+    """The configuration, if it is one, and all that is wrong; with `files` also of this machine's files and routes."""
     try:
         configuration = AgentConfiguration.model_validate(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -60,7 +61,8 @@ def find_mistakes(text: str, *, files: bool) -> tuple[AgentConfiguration | None,
             Mistake(".".join(map(str, entry["loc"])) or "file", entry["msg"].removeprefix("Value error, "))
             for entry in error.errors(include_input=False, include_url=False)
         ]
-    return configuration, _file_mistakes(configuration) if files else []
+    mistakes = [Mistake(f"members.{number}.host", text) for number, text in unreached(configuration, here=files)]
+    return configuration, mistakes + (_file_mistakes(configuration) if files else [])
 
 
 def _file_mistakes(configuration: AgentConfiguration) -> list[Mistake]:

@@ -262,7 +262,41 @@ def test_an_agent_that_listens_everywhere_is_given_the_address_on_the_way_to_its
     assert "taking 127.0.0.1, by which this machine reaches pbx-a" in result.stderr
     without = run("asterisk-config --config agent.toml --member pbx-b")
     assert (without.exit_code, without.stdout) == (2, "")
-    assert "agent.listen has no IPv6 address, which member pbx-b (fd00::10) needs" in without.stderr
+    assert "member pbx-b: no listen address reaches fd00::10: listen on an IPv6 address too" in without.stderr
+
+
+def test_of_several_addresses_the_snippet_names_the_one_that_the_member_reaches(folder: Path) -> None:
+    text = CONFIGURATION.replace('"10.0.0.1:5066", "[fd00::1]:5067"', '"198.51.100.1:5066", "127.0.0.3:5068"')
+    (folder / "agent.toml").write_text(text.replace("10.0.0.10", "127.0.0.10"))
+    result = run("asterisk-config --config agent.toml --member pbx-a")
+    assert "server_uri = sip:eventfed@127.0.0.3:5068\n" in result.stdout
+    assert "taking 127.0.0.3, by which this machine reaches pbx-a" in result.stderr
+    # Where the agent runs on another machine nobody can tell.
+    (folder / "agent.toml").write_text(text.replace("127.0.0.3:5068", "198.51.100.2:5066"))
+    result = run("asterisk-config --config agent.toml --member pbx-a")
+    assert "server_uri = sip:eventfed@198.51.100.1:5066\n" in result.stdout
+    assert "no other machine than the agent's can tell" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("listen", "options", "wrong"),
+    [
+        ('["127.0.0.1:5066"]', "", {"members.0.host": "only loopback addresses", "members.1.host": "IPv6 address"}),
+        ('["10.0.0.1:5066", "[::1]:5066"]', "", {"members.1.host": "only loopback addresses"}),
+        ('["10.0.0.1:5066", "[fd00::1]:5066"]', "", {}),
+        ('["0.0.0.0:5066", "[::]:5066"]', "", {}),
+    ],
+    ids=["loopback", "one family on loopback", "of another machine", "all"],
+)
+def test_validate_names_each_member_that_no_listen_address_reaches(
+    folder: Path, listen: str, options: str, wrong: dict[str, str]
+) -> None:
+    (folder / "agent.toml").write_text(CONFIGURATION.replace('["10.0.0.1:5066", "[fd00::1]:5067"]', listen))
+    result = run(f"validate agent.toml --json{options}")
+    found = {error["where"]: error["message"] for error in json.loads(result.stdout)["errors"]}
+    assert found.keys() == wrong.keys()
+    assert all(words in found[where] for where, words in wrong.items())
+    assert result.exit_code == bool(wrong)
 
 
 # --- the agent as a process ---

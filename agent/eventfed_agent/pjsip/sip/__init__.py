@@ -40,6 +40,7 @@ from ._options import build_options
 from ._outbound_publication import OutboundPublication, Outcome, PublishCounters, PublishResult, SecretHeader
 from ._publications import Beginning, CompositorSettings, EventStateCompositor, Publication, PublicationKind
 from ._publisher import Publisher
+from ._routes import Route, find_route
 from ._server_transactions import Arrival, ServerTransactions
 from ._settings import Counters, UserAgentSettings
 from ._stream import StreamFramer
@@ -73,6 +74,7 @@ __all__ = [
     "Request",
     "RequestTimeout",
     "Response",
+    "Route",
     "SecretHeader",
     "ServerTransactions",
     "SipError",
@@ -84,5 +86,6 @@ __all__ = [
     "UserAgentSettings",
     "Via",
     "build_options",
+    "find_route",
     "parse_message",
 ]

@@ -59,8 +59,8 @@ class Connections:
         bound = server.sockets[0].getsockname()
         return Address(bound[0], bound[1], Transport.TCP)
 
-    async def open(self, destination: Address) -> Connection:
-        """The connection to the destination, opened if there is none; raises TransportFailed."""
+    async def open(self, destination: Address, source: Callable[[], str | None]) -> Connection:
+        """The connection to the destination, opened from `source` if there is none; raises TransportFailed."""
         name = (destination.host, destination.port)
         connection = self._opened.get(name)
         if connection is not None and connection.usable:
@@ -74,7 +74,7 @@ class Connections:
                 if connection is not None and connection.usable:
                     return connection
                 if attempt.failure is None:
-                    connection = await self._connect(name, attempt)
+                    connection = await self._connect(name, source(), attempt)
                 if attempt.failure is not None or connection is None:
                     raise TransportFailed(f"cannot connect to {destination}: {attempt.failure}")
                 return connection
@@ -100,11 +100,13 @@ class Connections:
         for server in self._servers:
             await server.wait_closed()
 
-    async def _connect(self, name: tuple[str, int], attempt: _Attempt) -> Connection | None:
+    async def _connect(self, name: tuple[str, int], source: str | None, attempt: _Attempt) -> Connection | None:
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: self._new(lambda _: not self._closing, self._opened_gone), *name
+                    lambda: self._new(lambda _: not self._closing, self._opened_gone),
+                    *name,
+                    local_addr=None if source is None else (source, 0),
                 )
         except TimeoutError:
             attempt.failure = f"no answer in {self._settings.connect_timeout} s"

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from ._addresses import Address, Bind, Transport, family_of, host_in_uri
+from ._addresses import Address, Bind, Transport, host_in_uri
 from ._client_transactions import ClientTransactions
 from ._connections import Connections
 from ._errors import RequestTimeout, SipError, SipSyntaxError, TransportFailed
 from ._messages import Request, Response, parse_message
+from ._routes import Route, find_route
 from ._server_transactions import Arrival, ServerTransactions, TransactionKey
 from ._settings import Counters, UserAgentSettings
 from ._transports import Channel, Connection, SocketAddress, UdpSocket
@@ -23,11 +23,13 @@ from ._via import MAGIC_COOKIE
 
 __all__ = ["Handler", "Later", "MalformedHook", "UserAgent"]
 
-_UNSPECIFIED = ("0.0.0.0", "::")
 _KEEPALIVE = b"\r\n\x00 "
 _LONGEST_KEEPALIVE = 4
 _EXPIRY_SLACK = 1.0
 _PORT_ATTEMPTS = 32
+_MAX_ROUTES = 4096
+_ROUTE_LIFETIME = 10.0
+"""For how long the way to a host is remembered, in seconds."""
 
 
 class Later:
@@ -94,7 +96,7 @@ class UserAgent:
             settings, self.counters, self._received_on_connection, self._connection_lost, self._malformed
         )
         self._bound: list[Address] = []
-        self._local_hosts: dict[str, str] = {}
+        self._routes: dict[str, tuple[Route, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._open = False
         self._allow = ", ".join(sorted({*settings.methods, "OPTIONS"}))
@@ -132,17 +134,20 @@ class UserAgent:
         address: SocketAddress = (destination.host, destination.port)
         try:
             channel: Channel
+            source = ""
             if destination.transport is Transport.UDP:
-                channel = self._udp_socket(destination.host)
+                position, source = self._route(destination.host)
+                channel = self._udp[position]
             else:
-                channel = await self._connections.open(destination)
+                channel = await self._connections.open(destination, lambda: self._source(destination.host))
             branch = MAGIC_COOKIE + secrets.token_hex(12)
-            data = message.with_via(self._via(channel, destination, branch))
+            data = message.with_via(_via(channel, source or channel.local.host, branch))
             if len(data) > self._settings.max_message_bytes:
                 raise TransportFailed(f"the request has {len(data)} bytes, more than a message may have")
             channel.send(data, address)
         except TransportFailed:
             self.counters.transport_failures += 1
+            self._routes.pop(destination.host, None)
             raise
         future: asyncio.Future[Response | SipError] = self._loop.create_future()
         self._pending[branch] = (future, channel, address)
@@ -211,32 +216,28 @@ class UserAgent:
             _fail(future, TransportFailed("the user agent was closed"))
         await self._connections.close()
 
-    def _udp_socket(self, host: str) -> UdpSocket:
-        family = family_of(host)
-        for udp in self._udp:
-            if family_of(udp.local.host) is family:
-                return udp
-        raise TransportFailed(f"no UDP socket is bound that could reach {host}")
+    def source_of(self, host: str) -> str:
+        """The address that a host sees our requests come from.
 
-    def _via(self, channel: Channel, destination: Address, branch: str) -> str:
-        local = channel.local
-        host = self._local_host(destination.host) if local.host in _UNSPECIFIED else local.host
-        return f"SIP/2.0/{destination.transport.value} {host_in_uri(host)}:{local.port};rport;branch={branch}"
+        Raises:
+            TransportFailed: when no address that we listen on reaches it; the message says what to listen on.
+        """
+        return find_route([bind.host for bind in self._binds], host).source
 
-    def _local_host(self, host: str) -> str:
-        """Our address as the destination sees it, where the socket is bound to all addresses."""
-        local = self._local_hosts.get(host)
-        if local is None:
-            with socket.socket(family_of(host), socket.SOCK_DGRAM) as probe:
-                try:
-                    probe.connect((host, 9))
-                except OSError as error:
-                    raise TransportFailed(f"no route to {host}: {error}") from error
-                local = probe.getsockname()[0]
-            if len(self._local_hosts) >= 4096:
-                self._local_hosts.clear()
-            self._local_hosts[host] = local
-        return local
+    def _route(self, host: str) -> Route:
+        """The UDP socket from which a host is reached. Routes change, so it is asked again after a while."""
+        now = self._loop.time()
+        known = self._routes.get(host)
+        if known is None or known[1] <= now:
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            known = self._routes[host] = find_route([udp.local.host for udp in self._udp], host), now + _ROUTE_LIFETIME
+        return known[0]
+
+    def _source(self, host: str) -> str | None:
+        """The address to open a connection from: one that we listen on, since a server may know us by it."""
+        listening = [bind.host for bind in self._binds if Transport.TCP in bind.transports]
+        return find_route(listening, host).source if listening else None
 
     # Receiving
 
@@ -385,6 +386,11 @@ class UserAgent:
         if deadline is not None:
             # Not for each one alone: memory has time.
             self._wake_at(max(deadline, now) + _EXPIRY_SLACK)
+
+
+def _via(channel: Channel, source: str, branch: str) -> str:
+    transport = channel.local.transport.value
+    return f"SIP/2.0/{transport} {host_in_uri(source)}:{channel.local.port};rport;branch={branch}"
 
 
 def _fail(future: asyncio.Future[Response | SipError], error: SipError) -> None:
