@@ -37,6 +37,7 @@ from .pjsip.sip import (
 )
 from .pjsip.sources import Sources
 from .reporting import report_for_ever
+from .requests import answer_requests
 from .roster_changes import Parting, part_with, roster_members, with_rules
 
 __all__ = ["Agent", "AgentError"]
@@ -108,8 +109,7 @@ class Agent:
                     credentials=credentials_source(configuration.nats),
                 )
             )
-            stack.callback(self.federation.on_refresh(self._refresh_requested))
-            stack.callback(self.federation.on_event(self._event_came))
+            stack.enter_context(answer_requests(self.federation, self.members.values()))
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             await stack.enter_async_context(self.user_agent)
             stack.callback(self.mailbox_answers.close)
@@ -370,15 +370,6 @@ class Agent:
 
     def _malformed(self, source: Address, error: SipSyntaxError) -> None:
         self.journal.warn("malformed_sip", source.host, error=str(error)[:200])
-
-    def _refresh_requested(self, eid: EID | None) -> None:
-        for member in self.members.values():
-            if eid is None or member.eid == eid:
-                member.refresh("requested")
-
-    def _event_came(self, event: Event) -> None:
-        for member in self.members.values():
-            member.pass_on(event)
 
     def _delivered(self, event: Event) -> None:
         if event.time:

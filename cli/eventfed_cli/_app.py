@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ._app_mailbox import mailbox
 from ._bus_options import BusOptions, with_bus_options
 from ._exits import EXIT_CODES, Exit
 from ._plugins import Commands
@@ -32,6 +33,7 @@ state = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The state
 publish = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Publish one state from the command line.")
 app.add_typer(state, name="state", epilog=EXIT_CODES)
 app.add_typer(publish, name="publish", epilog=EXIT_CODES)
+app.add_typer(mailbox, name="mailbox", epilog=EXIT_CODES)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Eid = Annotated[str | None, typer.Option("--eid", help="Only this server, such as 02:00:00:00:00:0a.")]

@@ -21,6 +21,7 @@ from .core.messages import Stored
 from .core.outbox import Outbox
 from .core.ownership import Ownership
 from .core.reports import Reports
+from .core.requests import Requests
 from .core.rosters import Rosters
 from .core.settings import Credentials, CredentialsSource, FederationSettings
 from .core.tombstones import DeputyPublication
@@ -115,7 +116,8 @@ class Federation:
         )
         self._was_synced = False
         self._settled = asyncio.Event()
-        self._on_refresh = Callbacks[EID | None]()
+        self.requests = Requests(subjects, self._intake, self._publisher.send)
+        """Asking owners to tell their states again, or to forget one."""
         self._on_event = Callbacks[Event]()
 
     @classmethod
@@ -277,11 +279,11 @@ class Federation:
 
     async def request_refresh(self, eid: EID | None = None) -> None:
         """Ask the owner of `eid`, or every owner, to have its server tell all its states again. Nobody confirms it."""
-        self._publisher.send(self.subjects.refresh(eid), b"")
+        self.requests.refresh(eid)
 
     def on_refresh(self, callback: Callable[[EID | None], None]) -> Callable[[], None]:
         """Call `callback` when somebody asks for a refresh (None: of everything). The result ends that."""
-        return self._on_refresh.add(callback)
+        return self.requests.on_refresh(callback)
 
     def publish_event(self, event: Event) -> None:
         """Send an event without a last value to whoever listens now. It is dropped while NATS is away."""
@@ -344,8 +346,8 @@ class Federation:
 
     async def _session(self, client: Client, group: asyncio.TaskGroup) -> None:
         if self.settings.read_states:
-            await client.subscribe(self.subjects.refresh(), cb=self._refresh_asked)
-            await client.subscribe(self.subjects.refresh() + ".*", cb=self._refresh_asked)
+            for subject in self.requests.heard:
+                await client.subscribe(subject, cb=self._request_came)
             await client.subscribe(self.subjects.events, cb=self._event_came)
         if self.settings.read_reports:
             await client.subscribe(self.subjects.reports, cb=self._report_came)
@@ -382,9 +384,8 @@ class Federation:
                     tidy = DeputyPublication(departure, self.subjects, self.view, self.settings, self.counters)
                     self._outbox.put(tidy)
 
-    async def _refresh_asked(self, message: Msg) -> None:
-        if (asked := self._intake.refresh(message.subject)) is not None:
-            self._on_refresh.call(asked[0])
+    async def _request_came(self, message: Msg) -> None:
+        self.requests.came(message.subject)
 
     async def _event_came(self, message: Msg) -> None:
         if self._on_event:

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventfed import Event, EventType, Federation, FederationSettings, StateKey
+from cli_commands import A, B, Command, agent
+from eventfed import DeviceState, Event, EventType, Federation, FederationSettings, StateKey
 from eventfed_lab import NatsServer
 from fixture_types import Clients, Shown, Until
 
@@ -83,3 +85,26 @@ def shown() -> Shown:
         return {key: value(event) for key in client.view.states if (event := client.get(key)) is not None}
 
     return read
+
+
+@pytest.fixture
+def eventfed(nats_server: NatsServer, tmp_path: Path) -> Command:
+    (tmp_path / "agent.toml").write_text(
+        f'events = [{{ type = "device_state" }}]\n[federation]\nname = "pbx"\n[nats]\nservers = ["{nats_server.url}"]\n'
+        "[departure]\ngrace_period = 1\n[timing]\nlease_ttl = 3\nlease_renewal = 0.5\n"
+    )
+    return Command(tmp_path)
+
+
+@pytest.fixture
+async def federation(nats_server: NatsServer) -> AsyncIterator[Federation]:
+    """Two servers with a few states."""
+    async with agent(nats_server, A, B) as client:
+        client.publish(Event.device("PJSIP/1001", DeviceState.INUSE, A, time=1.0))
+        client.publish(Event.device("PJSIP/1001", DeviceState.RINGING, B))
+        client.publish(Event.device("Custom:night", DeviceState.NOT_INUSE, A))
+        client.publish(Event.device("Custom:night", DeviceState.INUSE, B))
+        client.publish(Event.mailbox("1001@default", 2, 1, A))
+        client.publish(Event.mailbox("1001@default", 1, 0, B))
+        assert await client.flush(5)
+        yield client

@@ -3,104 +3,20 @@
 import asyncio
 import json
 import re
-import shlex
 import signal
-import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from eventfed import EID, ClaimState, DeviceState, Event, Federation, FederationSettings
+from cli_commands import OWN, QUICK, A, B, Command, agent, until
+from eventfed import EID, DeviceState, Event, Federation
 from eventfed_cli._app import app
 from eventfed_lab import NatsServer
 from fixture_types import Measure
-
-A, B, OWN = (EID.parse(f"02:00:00:00:00:{last}") for last in ("0a", "0b", "99"))
-QUICK = FederationSettings(lease_ttl=3.0, lease_renewal=0.5, grace_period=1.0, deputy_delay=0.3)
-
-
-@dataclass
-class Outcome:
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.stdout)
-
-
-@dataclass
-class Command:
-    """``eventfed`` in a directory of its own, whose ``agent.toml`` names the nats-server."""
-
-    folder: Path
-
-    @asynccontextmanager
-    async def running(self, arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "eventfed_cli", *shlex.split(arguments),
-            cwd=self.folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
-
-    async def __call__(self, arguments: str) -> Outcome:
-        async with self.running(arguments) as process, asyncio.timeout(20):
-            out, err = await process.communicate()
-            assert process.returncode is not None
-            return Outcome(process.returncode, out.decode(), err.decode())
-
-
-@pytest.fixture
-def eventfed(nats_server: NatsServer, tmp_path: Path) -> Command:
-    (tmp_path / "agent.toml").write_text(
-        f'events = [{{ type = "device_state" }}]\n[federation]\nname = "pbx"\n[nats]\nservers = ["{nats_server.url}"]\n'
-        "[departure]\ngrace_period = 1\n[timing]\nlease_ttl = 3\nlease_renewal = 0.5\n"
-    )
-    return Command(tmp_path)
-
-
-@asynccontextmanager
-async def agent(
-    server: NatsServer, *eids: EID, settings: FederationSettings = QUICK, name: str = "node-1"
-) -> AsyncIterator[Federation]:
-    """A client that holds the leases of some servers."""
-    async with Federation.connect(server.url, federation="pbx", agent=name, settings=settings) as federation:
-        claims = [
-            federation.claim(eid, uid=f"udp:{eid}", name=f"pbx-{eid.hex[-1]}", address="udp:10.0.0.1:5060")
-            for eid in eids
-        ]
-        await _until(lambda: all(claim.state is ClaimState.HELD for claim in claims))
-        yield federation
-        for claim in claims:
-            claim.release()
-        await federation.flush(2)
-
-
-@pytest.fixture
-async def federation(nats_server: NatsServer) -> AsyncIterator[Federation]:
-    """Two servers with a few states."""
-    async with agent(nats_server, A, B) as client:
-        client.publish(Event.device("PJSIP/1001", DeviceState.INUSE, A, time=1.0))
-        client.publish(Event.device("PJSIP/1001", DeviceState.RINGING, B))
-        client.publish(Event.device("Custom:night", DeviceState.NOT_INUSE, A))
-        client.publish(Event.device("Custom:night", DeviceState.INUSE, B))
-        client.publish(Event.mailbox("1001@default", 2, 1, A))
-        client.publish(Event.mailbox("1001@default", 1, 0, B))
-        assert await client.flush(5)
-        yield client
-
 
 # --- reading ---
 
@@ -219,10 +135,10 @@ async def test_a_state_published_once_goes_after_the_grace_and_that_is_said(
         value = federation.get(key)
         assert value is not None
         assert value.device_state is DeviceState.INUSE
-        await _until(lambda: federation.get(key) is None)
+        await until(lambda: federation.get(key) is None)
 
 
-async def test_a_state_is_held_until_it_is_stopped(eventfed: Command, nats_server: NatsServer) -> None:
+async def test_a_state_is_helduntil_it_is_stopped(eventfed: Command, nats_server: NatsServer) -> None:
     key = Event.mailbox("1001@default", 1, 0, OWN).state_key
     arguments = f"publish mailbox 1001@default 1 0 --eid {OWN} --config agent.toml --hold"
     async with agent(nats_server, A) as federation, eventfed.running(arguments) as process:
@@ -236,7 +152,7 @@ async def test_a_state_is_held_until_it_is_stopped(eventfed: Command, nats_serve
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(5):
             assert await process.wait() == 0
-        await _until(lambda: federation.get(key) is None, within=2)
+        await until(lambda: federation.get(key) is None, within=2)
         assert OWN not in federation.view.leases
 
 
@@ -250,12 +166,6 @@ async def test_publishing_for_a_server_that_an_agent_serves_is_told(eventfed: Co
     outcome = await eventfed(f"publish device Custom:x INUSE --eid {A} --config agent.toml")
     assert outcome.code == 0
     assert f"{A} is pbx-a, served by agent node-1" in outcome.stderr
-
-
-async def _until(condition: Callable[[], bool], within: float = 10.0) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - conditions of many kinds
-            await asyncio.sleep(0.01)
 
 
 # --- refresh ---
@@ -341,7 +251,7 @@ async def test_an_agent_ends_well_at_sigterm_and_logs_lines_without_secrets(
             lines.append((await asyncio.wait_for(process.stderr.readline(), 15)).decode())
         url = re.search(r"http://127\.0\.0\.1:\d+", lines[-1])
         assert url is not None
-        await _until_ready(f"{url[0]}/readyz")
+        await until_ready(f"{url[0]}/readyz")
         await nats_server.restart(wipe=True)  # the standard library's loggers have something to say as well
         async with asyncio.timeout(15):
             while "another one than before" not in lines[-1]:
@@ -364,7 +274,7 @@ async def test_an_agent_ends_well_at_sigterm_and_logs_lines_without_secrets(
         assert not any("\x1b" in line for line in lines)
 
 
-async def _until_ready(url: str) -> None:
+async def until_ready(url: str) -> None:
     def get() -> bool:
         try:
             with urllib.request.urlopen(url, timeout=2) as response:

@@ -16,8 +16,10 @@ from eventfed import (
     Credentials,
     DeviceState,
     Event,
+    EventType,
     Federation,
     FederationSettings,
+    StateKey,
     Subjects,
     stream_configuration,
 )
@@ -52,7 +54,7 @@ def user(name: str, role: str, publish: int, subscribe: int) -> str:
 
 @pytest.fixture
 async def server() -> AsyncIterator[NatsServer]:
-    users = [user("operator", "operator ", 8, 2), user("agent", "", 10, 4)]
+    users = [user("operator", "operator ", 8, 2), user("agent", "", 11, 5)]
     async with NatsServer(configuration=f"authorization {{ users: [{', '.join(users)}] }}") as server:
         yield server
 
@@ -90,6 +92,11 @@ async def test_operator_and_agents_get_along_with_the_documented_permissions(
         await b.request_refresh()
         await b.request_refresh(A)
         await until(lambda: asked == [None, A])
+        forgotten: list[StateKey] = []
+        a.requests.on_forget(forgotten.append)
+        box = StateKey(EventType.MWI, A, "1001@default")
+        assert b.requests.forget(box)
+        await until(lambda: forgotten == [box])
         a.publish_event(Event.device("Local/1@x", DeviceState.INUSE, A, cachable=False))
         await until(lambda: heard)
         report = AgentReport("a", a.instance)

@@ -47,6 +47,7 @@ COMMANDS = [
     "publish device",
     "publish mailbox",
     "refresh",
+    "mailbox forget",
     "asterisk-config",
     "doctor",
     "demo",
@@ -125,6 +126,8 @@ def test_the_version_is_told() -> None:
         ),
         ("publish device Custom:x INUSE --config agent.toml", "Missing option '--eid'"),
         ("publish mailbox 1001@default -- -1 0 --config agent.toml", "Invalid value for"),
+        ("mailbox forget 1001@default --config agent.toml", "Missing option '--eid'"),
+        ("mailbox forget 1001@default --eid 02:00 --config agent.toml", "02:00"),
         ("asterisk-config", "give --agent ADDRESS:PORT, or --config with --member"),
         ("asterisk-config --agent pbx:5066", "--agent: 'pbx:5066': write ADDRESS:PORT"),
         ("asterisk-config --agent 10.0.0.1:5066 --token-file absent", "absent"),
@@ -155,6 +158,7 @@ def test_wrong_arguments_exit_with_2_and_say_what_to_change(command: str, says: 
         "publish device Custom:x INUSE --eid 02:00:00:00:00:99",
         "publish device Custom:x INUSE --eid 02:00:00:00:00:99 --hold",
         "refresh",
+        "mailbox forget 1001@default --eid 02:00:00:00:00:99",
     ],
 )
 def test_a_bus_that_is_not_there_exits_with_3(command: str, folder: Path) -> None:

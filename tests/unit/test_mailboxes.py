@@ -270,3 +270,67 @@ def test_beside_leaves_the_own_slot_alone() -> None:
     member.announced(BOX, Mailbox(2, 0), 1.0)
     assert member.due(BOX, states, 1.0) is None
     assert inject(member, of(says(A, 2), says(B, 0)), 2.0) == ("1001@eventfed", EMPTY)
+
+
+# --- forgetting ---
+
+
+@pytest.mark.parametrize("storage", VoicemailStorage)
+def test_a_mailbox_that_is_forgotten_counts_no_longer_and_its_slot_is_overwritten(storage: VoicemailStorage) -> None:
+    """The server repeats in each dump what it said last itself, unless another's counts stand in the slot."""
+    member = slots(storage)
+    member.announced(BOX, Mailbox(3, 1), 0.0)
+    member.forget_mailbox(BOX)
+    assert member.own(BOX) is None
+    assert member.due(BOX, {}, 1.0) == (BOX, Mailbox(0, 0))
+    member.injected(BOX, Mailbox(0, 0), 1.0, member.announcements(BOX))
+    assert member.due(BOX, {}, 2.0) is None
+    assert not member.gives_back(BOX)
+
+
+def test_an_empty_mailbox_is_overwritten_as_well_or_a_dump_would_name_it() -> None:
+    member = slots()
+    member.announced(BOX, Mailbox(0, 0), 0.0)
+    assert member.due(BOX, {}, 0.5) is None
+    member.forget_mailbox(BOX)
+    assert member.due(BOX, {}, 1.0) == (BOX, Mailbox(0, 0))
+
+
+def test_what_the_server_said_before_the_injection_arrived_names_no_forgotten_mailbox_again() -> None:
+    member = slots()
+    member.announced(BOX, Mailbox(3, 1), 0.0)
+    member.forget_mailbox(BOX)
+    member.forget_mailbox(BOX)
+    assert not member.announced(BOX, Mailbox(3, 1), 0.1)
+    assert member.due(BOX, {}, 0.2) == (BOX, Mailbox(0, 0))
+    assert not member.announced(BOX, Mailbox(3, 1), 0.3)
+    member.injected(BOX, Mailbox(0, 0), 0.4, member.announcements(BOX))
+    assert member.announced(BOX, Mailbox(3, 1), 0.5)
+    assert member.own(BOX) == Mailbox(3, 1)
+
+
+def test_another_count_or_a_restart_names_a_forgotten_mailbox_again_at_once() -> None:
+    member = slots()
+    member.announced(BOX, Mailbox(3, 1), 0.0)
+    member.forget_mailbox(BOX)
+    assert member.announced(BOX, Mailbox(4, 1), 0.1)
+    assert member.own(BOX) == Mailbox(4, 1)
+    member.forget_mailbox(BOX)
+    member.forget()
+    assert member.announced(BOX, Mailbox(4, 1), 0.2)
+
+
+def test_beside_a_forgotten_mailbox_is_emptied_first_and_then_the_others_sum_goes_on() -> None:
+    member = slots(injection=Injection.BESIDE)
+    others = {B: Event.mailbox(BOX, 2, 0, B)}
+    member.announced(BOX, Mailbox(3, 1), 0.0)
+    assert member.due(BOX, others, 0.1) == (beside_mailbox(BOX), Mailbox(2, 0))
+    member.injected(BOX, Mailbox(2, 0), 0.2, 0)
+    member.forget_mailbox(BOX)
+    assert member.due(BOX, others, 1.0) == (BOX, Mailbox(0, 0))
+    member.injected(BOX, Mailbox(0, 0), 1.1, 0)
+    assert member.due(BOX, others, 1.2) == (beside_mailbox(BOX), Mailbox(2, 0))
+    member.injected(BOX, Mailbox(2, 0), 1.3, 0)
+    assert member.due(BOX, others, 1.4) is None
+    assert member.announced(BOX, Mailbox(3, 1), 2.0)
+    assert member.own(BOX) == Mailbox(3, 1)

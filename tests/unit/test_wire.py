@@ -145,6 +145,7 @@ def test_subjects_are_readable() -> None:
     assert SUBJECTS.event(EventType.PING, A) == "eventfed.voice_pbx.local.event.ping.02000000000a"
     assert SUBJECTS.refresh() == "eventfed.voice_pbx.local.refresh"
     assert SUBJECTS.refresh(A) == "eventfed.voice_pbx.local.refresh.02000000000a"
+    assert SUBJECTS.forget(state) == "eventfed.voice_pbx.local.forget.mwi.02000000000a.1001@default"
     assert SUBJECTS.stream == "EVENTFED_voice_pbx_local"
 
 

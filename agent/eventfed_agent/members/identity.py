@@ -168,6 +168,14 @@ class Identity:
             if self._claim is not None and self._claim.state is ClaimState.HELD:
                 self._federation.retract(key)
 
+    def forget(self, mailbox: StateKey) -> None:
+        """Take back what the member said of a mailbox, until it names it again; does nothing where it is not ours."""
+        if self.held:
+            self._journal.info("mailbox_forgotten", self._configuration.name, mailbox=mailbox.key)
+            self.slots.forget_mailbox(mailbox.key)
+            self.retract([mailbox])
+            self.injector.touch(mailbox.key)
+
     def dump_ended(self, result: DumpResult) -> None:
         """Take back devices that the member has no more; after a dump without gaps nothing is left to come."""
         self.retract(sorted(result.missing))

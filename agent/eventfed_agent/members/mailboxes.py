@@ -54,6 +54,10 @@ class _Slot:
     last_injection: float = float("-inf")
     echoes: tuple[Mailbox, ...] = ()
     """What the member was given back as its own, and has not repeated yet."""
+    forgotten: Mailbox | None = None
+    """What the member said before it was told to forget the mailbox; until others' counts stand in its slot."""
+    erase: bool = False
+    """The member's own slot is to be emptied, beside the one that is injected into."""
     words: int = 0
     """Grows whenever the member may have changed what the slot holds."""
 
@@ -88,9 +92,13 @@ class MailboxSlots:
     def announced(self, mailbox: str, counts: Mailbox, now: float) -> bool:
         """The member said its own counts: the slot holds them now, whatever was injected before.
 
-        Returns False for the echo of counts that it was given back as its own.
+        Returns False for the echo of counts that it was given back as its own, and for what it said before it was
+        told to forget the mailbox.
         """
         slot = self._slots.setdefault(mailbox, _Slot())
+        if counts == slot.forgotten:
+            return False
+        slot.forgotten, slot.erase = None, False
         crossed = slot.pending or now - slot.last_injection <= _CROSSING
         if crossed and counts in slot.echoes:
             slot.echoes = tuple(echo for echo in slot.echoes if echo != counts)
@@ -112,12 +120,26 @@ class MailboxSlots:
         slot.injected = False
         return True
 
+    def forget_mailbox(self, mailbox: str) -> None:
+        """The member's own counts count no longer, until it names the mailbox again.
+
+        Its slot has to hold others' counts, if only their zero: a server tells in each dump what it said last itself,
+        also of a mailbox that it has no more, and leaves out what another has written (``main/mwi.c``).
+        """
+        slot = self._slots.setdefault(mailbox, _Slot())
+        slot.forgotten = slot.forgotten if slot.own is None else slot.own  # somebody may ask twice
+        slot.own, slot.held, slot.echoes = None, None, ()
+        slot.erase = self.injection is Injection.BESIDE
+        slot.answers = 0
+        self._contended.discard(mailbox)
+
     def forget(self) -> None:
         """The member may have restarted: nobody knows what its slots hold."""
         self._contended.clear()
         for slot in self._slots.values():
             slot.held = None
             slot.injected = False
+            slot.forgotten = None
             slot.answers = 0
             slot.words += 1
 
@@ -155,6 +177,9 @@ class MailboxSlots:
         own = _EMPTY if beside else (self.own(mailbox) or _EMPTY)
         wanted = own if withdraw else self.wanted(mailbox, states)
         slot = self._slots.setdefault(mailbox, _Slot())
+        if slot.erase:
+            slot.pending = True
+            return mailbox, _EMPTY
         back = withdraw and self.gives_back(mailbox)
         if (slot.held == wanted and not (back and slot.injected)) or self.retry_at(mailbox) > now:
             return None
@@ -200,6 +225,10 @@ class MailboxSlots:
         which of the two came last. With `given_back` it was injected as the member's own.
         """
         slot = self._slots.setdefault(mailbox, _Slot())
+        slot.forgotten = None
+        if slot.erase:
+            slot.erase = slot.pending = False
+            return
         slot.held = counts if announcements == slot.words else None
         slot.pending = False
         slot.injected = not given_back

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 
-from ..model.eid import EID
 from ..model.errors import EventfedError, UnsupportedEnvelope
 from ..model.event import Event, StateKey
 from ..wire.envelope import decode_envelope
@@ -12,6 +11,7 @@ from ..wire.report import AgentReport, decode_report
 from ..wire.roster import decode_roster
 from ..wire.subjects import (
     EventSubject,
+    ForgetSubject,
     MemberSubject,
     RefreshSubject,
     ReportSubject,
@@ -109,13 +109,13 @@ class Intake:
             self._complain(subject, error)
         return None
 
-    def refresh(self, subject: str) -> tuple[EID | None] | None:
-        """A request for a refresh: of whom (None: of all), or None for a bad one."""
+    def request(self, subject: str) -> RefreshSubject | ForgetSubject | None:
+        """What somebody asks for; None for a bad request."""
         try:
             match self._subjects.parse(subject):
-                case RefreshSubject(_, eid):
-                    return (eid,)
-            raise Mismatch("this is no request for a refresh")
+                case RefreshSubject() | ForgetSubject() as asked:
+                    return asked
+            raise Mismatch("this is no request")
         except EventfedError as error:
             self._complain(subject, error)
         return None

@@ -14,6 +14,7 @@ from ..model.kinds import KINDS
 
 __all__ = [
     "EventSubject",
+    "ForgetSubject",
     "MemberSubject",
     "RefreshSubject",
     "ReportSubject",
@@ -127,12 +128,20 @@ class RefreshSubject:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetSubject:
+    site: str
+    state: StateKey
+
+
+@dataclass(frozen=True, slots=True)
 class ReportSubject:
     site: str
     agent: str
 
 
-Subject: TypeAlias = StateSubject | MemberSubject | RosterSubject | EventSubject | RefreshSubject | ReportSubject
+Subject: TypeAlias = (
+    StateSubject | MemberSubject | RosterSubject | EventSubject | RefreshSubject | ForgetSubject | ReportSubject
+)
 
 
 class Subjects:
@@ -197,6 +206,14 @@ class Subjects:
     def refresh(self, eid: EID | None = None) -> str:
         return f"{self._root}.refresh.{eid.hex}" if eid else f"{self._root}.refresh"
 
+    def forget(self, state: StateKey) -> str:
+        return f"{self._root}.forget.{state.type.token}.{state.eid.hex}.{quote_key(state.key)}"
+
+    @property
+    def forgets(self) -> str:
+        """Every request to forget a state."""
+        return f"{self._root}.forget.>"
+
     def state_key(self, subject: str) -> StateKey | None:
         """The state that a subject of our site names; None for any other subject.
 
@@ -239,6 +256,8 @@ class Subjects:
                         return RefreshSubject(site, None)
                     case ["refresh", eid]:
                         return RefreshSubject(site, EID.from_hex(eid))
+                    case ["forget", kind, eid, key] if kind in _TYPES and _has_state(_TYPES[kind]):
+                        return ForgetSubject(site, StateKey(_TYPES[kind], EID.from_hex(eid), unquote_key(key)))
             except MalformedEntityID as error:
                 raise MalformedSubject(f"{subject!r:.200}: {error}") from None
         raise MalformedSubject(f"{subject!r:.200} is no subject of federation {self.federation}")
