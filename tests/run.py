@@ -31,6 +31,8 @@ BLOCKS = {"results": ("unit", "bus", "asterisk"), "kubernetes": ("api", "kind")}
 MEASURED = "measured: "
 EXAMPLES, EXAMPLES_IN_PART, EXAMPLES_IN_FULL = 2_000, 10_000, 100_000
 NOTHING_COLLECTED = 5
+IDLE_MINUTES_IN_FULL = 60
+"""For how long federations are left alone at full length; in a part of it for ten."""
 
 # The suites in their order, and the seconds after which one that hangs as a whole is ended.
 LIMITS = {"unit": 900, "bus": 900, "api": 600, "asterisk": 1_500, "kind": 2_400}
@@ -137,6 +139,8 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
     if name == "kind":
         command.append("--timeout=900")
     environment = {**os.environ, "EVENTFED_EXAMPLES": str(examples(chosen))}
+    if chosen.full:
+        environment.setdefault("EVENTFED_IDLE_MINUTES", str(IDLE_MINUTES_IN_FULL))
     if name == "unit":
         command, environment = _elsewhere(elsewhere.OLD if long else elsewhere.YOUNG, command, environment)
     if name in PREPARATIONS:

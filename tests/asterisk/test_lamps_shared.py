@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import pytest_asyncio
 
-from eventfed import Federation
+from eventfed import EID, EventType, Federation
 from eventfed_lab import AsteriskRoot, Lamps, MailboxCounts, Pbx
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,6 +40,14 @@ async def refresh_all(pbx: Pbx) -> None:
             while await pbx.agents[name].metric("eventfed_member_dumps_total") == before:
                 pass
     await pbx.wait_quiet()
+
+
+async def foreign_devices(pbx: Pbx, eid: EID) -> int:
+    """How many device states other servers have."""
+    async with Federation.connect(pbx.nats.url, federation="lab", agent="test") as federation:
+        assert await federation.wait_synced(10)
+        states = federation.view.states
+        return sum(key.type is EventType.DEVICE_STATE_CHANGE and key.eid != eid for key in states)
 
 
 async def test_a_message_left_on_a_and_heard_through_b_is_old_everywhere(pbx: Pbx) -> None:
@@ -103,3 +111,43 @@ async def test_a_server_that_restarts_changes_no_lamp(pbx: Pbx) -> None:
         assert lamps.history("a") == lamps.history("c") == [(2, 0)]
         await pbx["b"].hear_voicemail(LAMP, by="spool")
         await lamps.show(0, 2)
+
+
+async def test_a_restart_a_reload_and_an_agents_restart_give_everything_and_only_the_first_makes_news(
+    pbx: Pbx,
+) -> None:
+    """The agent asks for a dump and gives the server all states of the others; old counts become news by a start."""
+    b, agent = pbx.asterisk("b"), pbx.agents["b"]
+
+    async def counts() -> tuple[float, float, float]:
+        injected, dumps, starts = [
+            await agent.metric(f"eventfed_member_{what}_total") for what in ("injected", "dumps", "restarts")
+        ]
+        return injected, dumps, starts
+
+    async def gave_everything(before: tuple[float, float, float]) -> float:
+        """Wait for it; how many starts of the server the agent saw."""
+        await pbx.wait_quiet(1.0)
+        await pbx.wait_synced()
+        after = await counts()
+        assert after[0] - before[0] >= states
+        assert after[1] > before[1]
+        return after[2] - before[2]
+
+    async with lamps_of(pbx) as lamps:
+        await pbx["a"].leave_voicemail(LAMP, 2, by="spool")
+        await lamps.show(2, 0)
+        await pbx.wait_quiet()
+        states = await foreign_devices(pbx, b.eid)
+        assert states >= 6
+        before = await counts()
+        await b.ami.command("module reload res_pjsip_publish_asterisk.so")
+        assert await gave_everything(before) == 0
+        before = await counts()
+        await b.restart()
+        # One refresh in each of its two publications.
+        assert await gave_everything(before) == 2
+        await agent.stop()
+        await agent.start()
+        assert await gave_everything((0, 0, 0)) == 0
+        await lamps.show(2, 0)

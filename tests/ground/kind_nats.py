@@ -1,4 +1,4 @@
-"""The chart's NATS, asked with the operator's own credentials."""
+"""The chart's NATS, asked with the operator's or the agents' own credentials."""
 
 import base64
 import json
@@ -11,21 +11,22 @@ from nats.aio.client import Client
 
 from eventfed_lab import Cluster, LabError
 
-__all__ = ["away", "scale_nats", "stream_info"]
+__all__ = ["as_user", "away", "scale_nats", "stream_info"]
 
 _NOT_FOUND = 404
 _PLACE = ("-n", "eventfed")
 
 
 @asynccontextmanager
-async def _as_operator(cluster: Cluster) -> AsyncIterator[Client]:
+async def as_user(cluster: Cluster, user: str) -> AsyncIterator[Client]:
+    """A connection as ``operator`` or ``agent``."""
     secret = await cluster.get("secret", "eventfed-nats", "eventfed")
     pod = await cluster.get("pod", "eventfed-nats-0", "eventfed")
     client = await nats.connect(
         f"nats://{pod['status']['podIP']}:4222",
-        user="operator",
-        password=base64.b64decode(secret["data"]["operator"]).decode(),
-        inbox_prefix=b"_INBOX_operator",
+        user=user,
+        password=base64.b64decode(secret["data"][user]).decode(),
+        inbox_prefix=f"_INBOX_{user}".encode(),
     )
     try:
         yield client
@@ -39,7 +40,7 @@ async def stream_info(cluster: Cluster, stream: str) -> Any:
     Raises:
         LabError: NATS refuses.
     """
-    async with _as_operator(cluster) as client:
+    async with as_user(cluster, "operator") as client:
         answer = json.loads((await client.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=5)).data)
     error = answer.get("error")
     if error is None:

@@ -9,7 +9,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-__all__ = ["AGENT_COUNTERS", "BusTraffic", "bus_traffic", "counted", "sum_samples"]
+__all__ = ["AGENT_COUNTERS", "BusTraffic", "bus_traffic", "counted", "follow", "sum_samples"]
 
 AGENT_COUNTERS = {
     "dumps": ("eventfed_member_dumps_total", ""),

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -37,6 +38,7 @@ from eventfed_operator.kubernetes_api import KubernetesApi
 from federation_world import EIDS, World, device
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+EXAMPLES = Path(__file__).parents[2] / "examples/kubernetes"
 PRODUCTION = FederationSettings()
 TIMING = TimingSection()
 HOUR = 3600.0
@@ -294,6 +296,9 @@ def test_the_table_of_timers_says_what_the_code_does() -> None:
         ],
         "Handover of an agent": [f"{HANDOVER:.0f} s", f"{TIMING.shutdown:.0f} s", f"{builders._GRACE} s"],
     }
+    pods = (EXAMPLES / "30-asterisk.yaml").read_text()
+    (believed,) = re.findall(r'"\$gone" -lt (\d+) ', pods)
+    said["Snippet that goes"] = ["90 s", f"{believed} s"]
     for row, values in said.items():
         (line,) = [line for line in DOCUMENT.splitlines() if line.startswith(f"| {row} |")]
         for value in values:
