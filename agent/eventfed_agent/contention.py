@@ -1,11 +1,11 @@
-"""Devices that several servers claim to provide."""
+"""Devices whose names are in trouble: that several servers claim to provide, or that Asterisk has cut."""
 
 from collections import Counter
 
-from eventfed import Merge, StateKey, View, kind_of
-from eventfed.model.device_kinds import is_set_by_hand
+from eventfed import EID, Merge, StateKey, View, kind_of
+from eventfed.model.device_kinds import is_probably_cut, is_set_by_hand
 
-__all__ = ["contended_names"]
+__all__ = ["contended_names", "cut_names"]
 
 
 def contended_names(view: View) -> list[str]:
@@ -16,3 +16,9 @@ def contended_names(view: View) -> list[str]:
 
 def _is_provided(key: StateKey) -> bool:
     return kind_of(key.type).merge is Merge.PER_SERVER and is_set_by_hand(key.key)
+
+
+def cut_names(view: View, eid: EID | None = None) -> list[str]:
+    """Devices (of one server, or of all) whose name has the length at which Asterisk cuts longer ones."""
+    keys = [key for key, state in view.states.items() if not state.tombstone and eid in (None, key.eid)]
+    return sorted({key.key for key in keys if not kind_of(key.type).is_counted and is_probably_cut(key.key)})

@@ -13,6 +13,7 @@ import typer
 from rich.text import Text
 
 from eventfed import EID, EventfedError, Lease
+from eventfed.model.device_kinds import LONGEST_ANNOUNCED
 from eventfed.spec import VoicemailStorage
 from eventfed_agent.configuration import (
     AgentConfiguration,
@@ -164,6 +165,9 @@ def _lease_findings(
             found.append(ok(name, "member", state))
         else:
             found.append(problem(name, "member", state, reason))
+        for device in told.get("cut_names") or ():
+            detail = f"{device} has {LONGEST_ANNOUNCED} bytes, where Asterisk cuts longer names"
+            found.append(problem(name, "long name", detail, "shorten it: no hint of another server matches it"))
     if leases is None:
         return [*found, not_checked(name, "EID", "the bus cannot be read")]
     lease = next((lease for lease in leases if lease.uid == member.identity or lease.address == member.address), None)

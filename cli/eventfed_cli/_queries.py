@@ -18,6 +18,7 @@ from ._states import (
     change_text,
     clock_time,
     contended_devices,
+    cut_lines,
     member_document,
     state_document,
     states_of_name,
@@ -78,6 +79,8 @@ def list_states(access: BusAccess, selection: Selection, *, as_json: bool) -> No
                 return
             rows = [_row(event, leases[event.eid].name if event.eid in leases else "") for event in events]
         print_table(_HEADINGS, rows, empty="no such state")
+        for line in cut_lines(events):
+            print(printable(line))
 
     asyncio.run(run())
 
@@ -117,6 +120,8 @@ def get_state(access: BusAccess, name: str, *, as_json: bool) -> None:
             print_table(_HEADINGS, rows, empty="")
             for kind, events in found.items():
                 print(f"all servers together: {aggregate(kind, events)[1]}")
+                for line in cut_lines(events):
+                    print(printable(line))
         if not found:
             raise Failure(
                 f"no server says anything of {name} (devices are written PJSIP/1001 or Custom:lamp, "

@@ -21,7 +21,7 @@ from eventfed import (
     StateRemoved,
     kind_of,
 )
-from eventfed.model.device_kinds import is_set_by_hand
+from eventfed.model.device_kinds import LONGEST_ANNOUNCED, is_probably_cut, is_set_by_hand
 from eventfed_agent.members.news import latest_news
 
 __all__ = [
@@ -88,7 +88,23 @@ def state_document(event: Event, leases: Mapping[EID, Lease]) -> dict[str, Any]:
         "member": lease.name if lease else None,
         **_value_document(event),
         "time": event.time or None,
+        **({"probably_cut": True} if has_cut_name(event) else {}),
     }
+
+
+def has_cut_name(event: Event) -> bool:
+    """Whether Asterisk has probably cut the name of this device."""
+    return event.type is EventType.DEVICE_STATE_CHANGE and is_probably_cut(event.key)
+
+
+def cut_lines(events: Iterable[Event]) -> list[str]:
+    """What to tell of names that are as long as Asterisk lets them be; one line each."""
+    names = dict.fromkeys(event.key for event in events if has_cut_name(event))
+    return [
+        f"probably cut: {name} has {LONGEST_ANNOUNCED} bytes, where Asterisk cuts longer names; hints of other "
+        "servers do not match it: shorten it"
+        for name in names
+    ]
 
 
 def member_document(lease: Lease) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from eventfed_lab import AsteriskConfiguration, AsteriskRoot, Pbx
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOM = "confbridge:4000"
-HINTS = {"4000": ROOM, "2000": "Custom:lamp1"}
+FITTING, LONG = (f"Custom:{letter * (size - 7)}" for letter, size in (("f", 79), ("l", 80)))
+HINTS = {"4000": ROOM, "2000": "Custom:lamp1", "7079": FITTING, "7080": LONG}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -32,6 +33,29 @@ async def test_a_conference_room_in_use_on_a_is_seen_on_b(pbx: Pbx) -> None:
     await a.ami.action("Hangup", Channel="/^Local/talk@lab-.*$/")
     await b.wait_device(ROOM, DeviceState.NOT_INUSE)
     assert await b.hint("4000") == "Idle"
+
+
+async def test_a_name_that_asterisk_cuts_matches_nothing_on_another_server_and_is_told_of(pbx: Pbx) -> None:
+    """``char buf[AST_MAX_EXTENSION]`` of ``ast_devstate_changed`` (``main/devicestate.c``) has room for 79 bytes."""
+    a, b, agent = pbx.asterisk("a"), pbx.asterisk("b"), pbx.agents["a"]
+    await a.set_device(FITTING, DeviceState.INUSE)
+    await b.wait_device(FITTING, DeviceState.INUSE)
+    assert await b.hint("7079") == "InUse"
+    for _ in range(3):
+        await a.set_device(LONG, DeviceState.INUSE)
+        await a.set_device(LONG, DeviceState.BUSY)
+    await b.wait_device(LONG[:79], DeviceState.BUSY)
+    assert (await a.hint("7080"), await b.hint("7080")) == ("Busy", "Idle")
+    told = [line for line in agent.log.splitlines() if "name_probably_cut" in line]
+    assert [LONG[:79] in line for line in sorted(told)].count(True) == 1, told
+    assert len(told) == 2, "once a name"
+    assert await agent.metric("eventfed_cut_names") == 2
+    (member,) = await agent.member_list()
+    assert member["cut_names"] == [FITTING, LONG[:79]]
+    listing = (sys.executable, "-m", "eventfed_cli", "state", "get", LONG[:79])
+    bus = ("--server", pbx.nats.url, "--federation", "lab")
+    printed = await asyncio.create_subprocess_exec(*listing, *bus, stdout=asyncio.subprocess.PIPE)
+    assert f"probably cut: {LONG[:79]} has 79 bytes" in (await printed.communicate())[0].decode()
 
 
 async def test_what_include_names_leaves_the_server_with_the_snippet_of_its_agents_file(

@@ -6,7 +6,7 @@ from typing import Any, cast
 from eventfed import EID, DeviceState, Event, View
 from eventfed.wire.report import MAX_NAMES
 from eventfed_agent.configuration import MemberConfiguration
-from eventfed_agent.contention import contended_names
+from eventfed_agent.contention import contended_names, cut_names
 from eventfed_agent.members.member import Member
 from eventfed_agent.members.member_status import MemberState
 from eventfed_agent.reporting import ContendedNames, reported
@@ -34,6 +34,14 @@ def test_a_departed_server_contends_for_nothing() -> None:
     view = view_of("Custom:a")
     view.put_marker(Event.device("Custom:a", DeviceState.INUSE, B).state_key, 2)
     assert contended_names(view) == []
+
+
+def test_names_of_the_length_at_which_asterisk_cuts_are_told_and_others_are_not() -> None:
+    right, cut, longer = (f"Custom:{'x' * (size - 7)}" for size in (78, 79, 80))
+    umlauts = "Custom:" + "ü" * 36
+    view = view_of(right, cut, longer, umlauts)
+    assert cut_names(view) == cut_names(view, A) == sorted([cut, umlauts])
+    assert cut_names(view, EID.parse("02:00:00:00:00:0c")) == []
 
 
 def test_names_are_counted_when_something_changed_and_not_too_often() -> None:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 
 from eventfed import EID, Claim, ClaimState, Event, Federation, Lease, StateKey, kind_of
+from eventfed.model.device_kinds import LONGEST_ANNOUNCED, is_probably_cut
 from eventfed.pace import Backoff
 
 from ..configuration import MemberConfiguration
@@ -16,6 +17,11 @@ from .member_status import Registry
 from .names import Filters
 
 __all__ = ["Identity"]
+
+_SHORTEN = (
+    f"Asterisk announces names of {LONGEST_ANNOUNCED} bytes at most and cuts longer ones, "
+    "which hints and queues of other servers do not match: shorten the name of this device"
+)
 
 _RIVAL_FLOOR, _RIVAL_CHECK = 2.0, 10.0
 _RIVAL_TRIES = 3
@@ -132,6 +138,8 @@ class Identity:
 
     def publish(self, event: Event) -> None:
         """Bring one of the member's own states onto the bus, now or once the lease is held."""
+        if not kind_of(event.type).is_counted and is_probably_cut(event.key):
+            self._journal.warn("name_probably_cut", event.key, member=self._configuration.name, advice=_SHORTEN)
         # What waits is sent when we are told that the lease is ours, a moment after it is; nothing may overtake it.
         if self._claim is not None and self._claim.state is ClaimState.HELD and not self._waiting:
             self._federation.publish(event)

@@ -8,10 +8,13 @@ from aiohttp import web
 
 from ..agent import Agent
 from ..configuration import split_address
+from ..contention import cut_names
 from ..pjsip.sip import TransportFailed
 from .metrics import render_metrics
 
 __all__ = ["Readiness", "serve_endpoints"]
+
+_MOST_NAMES = 8
 
 
 class Readiness:
@@ -66,6 +69,7 @@ async def serve_endpoints(agent: Agent, readiness: Readiness, listen: str) -> As
                     "reason": member.reason,
                     "backlog": member.injector.backlog if member.injector else 0,
                     "contended_mailboxes": member.contended,
+                    "cut_names": cut_names(agent.federation.view, member.eid)[:_MOST_NAMES] if member.eid else [],
                 }
                 for member in agent.members.values()
             ]

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ..agent import Agent
-from ..contention import contended_names
+from ..contention import contended_names, cut_names
 from ..latencies import BOUNDS
 from ..members.member import Member
 from ..members.member_status import MemberState
@@ -42,6 +42,7 @@ METRICS = {
     "eventfed_states": "States in the agent's view of the federation",
     "eventfed_leases": "Members of the whole federation that hold a lease",
     "eventfed_contended_names": "Custom: and Stasis: devices that more than one live server announces",
+    "eventfed_cut_names": "Devices whose name has 79 bytes, where Asterisk cuts longer names",
     "eventfed_sip_total": "What the SIP user agent counted, by name",
     "eventfed_unknown_sources_total": "Requests from addresses that no member has",
     "eventfed_requests_without_roster_total": "Requests left unanswered because no roster has come yet",
@@ -89,6 +90,7 @@ class AgentCollector(Collector):
         yield _gauge("eventfed_states", len(federation.view.states))
         yield _gauge("eventfed_leases", len(federation.view.leases))
         yield _gauge("eventfed_contended_names", len(contended_names(federation.view)))
+        yield _gauge("eventfed_cut_names", len(cut_names(federation.view)))
 
     def _members(self) -> Iterator[Metric]:
         members = list(self._agent.members.values())

@@ -149,8 +149,8 @@ def is_set_by_hand(device: str) -> bool:
 
 
 def is_probably_cut(device: str) -> bool:
-    """Whether Asterisk has probably cut the name: it announces none that is longer, and cuts those that are.
+    """Whether Asterisk has probably cut the name: what a channel driver or provider announces has no more bytes.
 
     Hints and queues of other servers name the device in full, so they never see its state.
     """
-    return len(device.encode("utf-8", "replace")) >= LONGEST_ANNOUNCED
+    return len(device.encode("utf-8", "replace")) == LONGEST_ANNOUNCED
