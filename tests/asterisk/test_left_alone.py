@@ -90,6 +90,7 @@ async def leave_alone(idle: float, *federations: Federation) -> None:
         federation.check()
 
 
+@pytest.mark.timeout(360)  # the first time, Asterisk 16 is built
 async def test_an_idle_federation_renews_leases_and_prolongs_publications_and_does_nothing_else() -> None:
     periods = 2
     await leave_alone(periods * 20 + SLACK, Federation(22, 20), Federation(16, 20))
