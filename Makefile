@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 VENV ?= .venv
 ARGS ?=
+MINUTES ?= 10
 # The first Python of 3.11 or later; name another with make PYTHON=/path/to/python3.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$name" && break; done)
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo kind-demo kind-down test test-all lint docs format bench package platforms constraints clean
+.PHONY: help demo kind-demo kind-down test test-all lint docs format bench soak package platforms constraints clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,9 @@ format: $(READY) ## Let ruff rewrite what it can
 
 bench: $(READY) ## Benchmarks, one program after the other
 	@for program in tests/bench/bench_*.py; do echo "$$program"; $(BIN)/python "$$program" $(ARGS); done
+
+soak: $(READY) ## Three servers left alone, then under load, MINUTES=10 each; ARGS="--help" tells what else
+	@$(BIN)/python tests/soak/soak.py --minutes $(MINUTES) $(ARGS)
 
 package: $(READY) ## dist/: wheel, chart, plain manifest, bill of materials, image, checksums; IMAGE=registry.example/eventfed
 	@release/package.sh
