@@ -41,6 +41,7 @@ class AgentProcess(Lifetime):
 
     `sections` are merged over `SHORT_TIMES`; `devices` replaces the snippet's ``@device_state_filter``. The address
     and the header secret stay the same over restarts. `expiration` is what its members' snippet asks for, in seconds.
+    `program` is another command, which takes ``--config FILE`` as the agent does.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class AgentProcess(Lifetime):
         token: str | None = None,
         devices: str | None = None,
         expiration: int = 60,
+        program: Sequence[str] = (sys.executable, "-m", "eventfed_cli", "agent"),
     ) -> None:
         self.name = name
         self.nats = [nats] if isinstance(nats, str) else list(nats)
@@ -65,6 +67,7 @@ class AgentProcess(Lifetime):
         self.sections = {**SHORT_TIMES, **(sections or {})}
         self.device_filter = devices or device_filter(map(EventSpec.model_validate, self.events))
         self.expiration = expiration
+        self.program = list(program)
         self.token = token or secrets.token_hex(16)
         self._allotment: Allotment = allot(host)
         self._folder = Path(tempfile.mkdtemp(prefix="eventfed-agent-"))
@@ -131,7 +134,7 @@ class AgentProcess(Lifetime):
     def launch(self) -> None:
         """Write the file and start, without waiting for anything."""
         self.write()
-        command = [sys.executable, "-m", "eventfed_cli", "agent", "--config", str(self.file)]
+        command = [*self.program, "--config", str(self.file)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._process = ChildProcess(command, output=self._folder / "log", environment=environment)
 
