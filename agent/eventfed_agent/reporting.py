@@ -66,7 +66,13 @@ async def report_for_ever(federation: Federation, members: Mapping[str, Member],
     while True:
         now = loop.time()
         report = AgentReport(
-            federation.agent, federation.instance, node, software, reported(members.values()), names.at(now)
+            federation.agent,
+            federation.instance,
+            node,
+            software,
+            reported(members.values()),
+            names.at(now),
+            federation.problem or "",
         )
         if federation.connected and (report != sent or now - sent_at >= _REPEAT):
             sent, sent_at = report, now

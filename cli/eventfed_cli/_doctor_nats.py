@@ -9,6 +9,7 @@ import nats.errors
 
 from eventfed import FederationSettings, Subjects, stream_configuration
 from eventfed.jetstream.connection import Client, ConnectionLost, open_connection
+from eventfed.jetstream.stream import MATTERS, stream_faults
 from eventfed_agent.configuration import AgentConfiguration, ConfigurationError
 from eventfed_agent.nats_access import credentials, federation_settings
 
@@ -21,19 +22,6 @@ _OLDEST = (2, 11)
 _SKEW = 1.0
 """Seconds: epochs are times, and latencies compare two hosts' clocks."""
 _STREAM_NOT_FOUND = 10059
-_MATTER = (
-    "subjects",
-    "retention",
-    "discard",
-    "max_msgs_per_subject",
-    "max_msgs",
-    "max_bytes",
-    "max_age",
-    "allow_msg_ttl",
-    "subject_delete_marker_ttl",
-    "allow_rollup_hdrs",
-)
-"""Where the stream must be as eventfed makes it; storage, replicas and direct reads are the operator's choice."""
 
 
 async def check_nats(configuration: AgentConfiguration, timeout: float) -> list[Finding]:  # noqa: ASYNC109
@@ -98,25 +86,15 @@ def _without_stream(stream: str, error: dict[str, Any], *, create: bool) -> Find
 
 def stream_finding(expected: dict[str, Any], seen: dict[str, Any]) -> Finding:
     """Whether a stream's configuration (of STREAM.INFO) is one that eventfed can work with."""
-    differences = []
-    for name in _MATTER:
-        want, have = expected[name], seen.get(name)
-        if isinstance(want, list):
-            want, have = sorted(want), sorted(have or [])
-        if (have or 0) != (want or 0):
-            differences.append(f"{name} is {_shown(have)}, not {_shown(want)}")
+    faults = stream_faults(expected, seen)
     name = expected["name"]
-    if differences:
-        wanted = json.dumps({key: expected[key] for key in _MATTER})
+    if faults:
+        wanted = json.dumps({key: expected[key] for key in MATTERS})
         return problem(
-            "nats", "stream", f"{name}: {'; '.join(differences)}", f"edit it (nats stream edit {name}) to {wanted}"
+            "nats", "stream", f"{name}: {'; '.join(faults)}", f"edit it (nats stream edit {name}) to {wanted}"
         )
     storage, replicas = seen.get("storage"), seen.get("num_replicas")
     return ok("nats", "stream", f"{name}: as expected, {storage} storage, {replicas} replica{'s' * (replicas != 1)}")
-
-
-def _shown(value: object) -> str:
-    return "not set" if value is None else json.dumps(value)
 
 
 def clock_finding(stamp: object, asked: float, answered: float) -> Finding:

@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 
 from nats.aio.msg import Msg
 
+from .core.bus_health import BusHealth
 from .core.callbacks import Callbacks, call_soon
 from .core.changes import Change
 from .core.claims import Claim
 from .core.counters import FederationCounters
-from .core.departures import Departures, Lapse
+from .core.departures import Departures
 from .core.intake import Intake
 from .core.messages import Stored
 from .core.outbox import Outbox
@@ -24,7 +25,8 @@ from .core.reports import Reports
 from .core.requests import Requests
 from .core.rosters import Rosters
 from .core.settings import Credentials, CredentialsSource, FederationSettings
-from .core.tombstones import DeputyPublication
+from .core.tombstones import bury
+from .core.troubles import Trouble
 from .core.view import View
 from .core.watch import watch
 from .jetstream.administration import Administration
@@ -86,6 +88,7 @@ class Federation:
             settings=settings,
             credentials=credentials,
             counters=self.counters,
+            note=lambda kind, reason: self.health.note(kind, reason),
             session=self._session,
             ended=self._session_ended,
         )
@@ -93,6 +96,7 @@ class Federation:
             window=settings.publish_window,
             deadline=settings.ack_deadline,
             pause=settings.retry_pause,
+            pause_limit=settings.retry_pause_limit,
             counters=self.counters,
         )
         self._ownership = Ownership(
@@ -104,6 +108,8 @@ class Federation:
             settings=settings,
             counters=self.counters,
         )
+        self.health = BusHealth(subjects.stream, self._outbox, self._ownership, clock=time.monotonic)
+        """How well NATS serves us, and whom that concerns."""
         self._departures = Departures(settings, agent, clock=time.monotonic)
         self._intake = Intake(subjects, self.view, self.rosters, self._ownership, self.counters)
         self._publisher = Publisher(self._outbox, self.counters, clock=time.monotonic, on_answer=self._answered)
@@ -112,7 +118,9 @@ class Federation:
             subjects.read(states=settings.read_states),
             self,
             settings,
-            configuration=stream_configuration(subjects, settings) if settings.create_stream else None,
+            configuration=stream_configuration(subjects, settings),
+            create=settings.create_stream,
+            seen=self.health.stream_seen,
         )
         self._was_synced = False
         self._settled = asyncio.Event()
@@ -159,8 +167,6 @@ class Federation:
         async with in_background(client._link.run(), client._tick_for_ever()):
             yield client
 
-    # How things stand
-
     @property
     def connected(self) -> bool:
         """Whether there is a connection to NATS."""
@@ -174,7 +180,7 @@ class Federation:
     @property
     def problem(self) -> str | None:
         """What is wrong at present, for people; None if all is well."""
-        return self._link.problem or self._outbox.problem
+        return self.health.problem
 
     def configure(self, settings: FederationSettings) -> None:
         """Other times of leases, states and departures; nothing is interrupted.
@@ -200,8 +206,6 @@ class Federation:
         finally:
             stop()
         return self._was_synced
-
-    # States
 
     def publish(self, event: Event) -> None:
         """Make `event` the last value of its state. It never blocks.
@@ -299,8 +303,6 @@ class Federation:
         """Call `callback` for each event without a last value. The result ends that."""
         return self._on_event.add(callback)
 
-    # Watching
-
     async def watch(self, *, type: EventType | None = None, eid: EID | None = None) -> AsyncGenerator[Change, None]:
         """What there is, then `Synced`, then each change, for ever. Changes faster than they are taken are merged.
 
@@ -328,7 +330,7 @@ class Federation:
 
     def replay_ended(self) -> None:
         self._was_synced = True
-        self._link.mended("stream", "connection")
+        self.health.replay_ended()
         self.rosters.end_replay()
         self.view.end_replay()
         self._departures.start_anew()
@@ -339,10 +341,8 @@ class Federation:
         self.view.interrupt()
 
     def stream_problem(self, reason: str) -> None:
-        self._link.note("stream", reason)
+        self.health.note(Trouble.STREAM, reason)
         self.view.interrupt()
-
-    # Tasks
 
     async def _session(self, client: Client, group: asyncio.TaskGroup) -> None:
         if self.settings.read_states:
@@ -352,6 +352,7 @@ class Federation:
         if self.settings.read_reports:
             await client.subscribe(self.subjects.reports, cb=self._report_came)
             self.reports.start_anew()
+        self.health.session_began()
         self._ownership.session_began()
         group.create_task(self._publisher.run(client))
         group.create_task(self._reader.run(client))
@@ -374,15 +375,12 @@ class Federation:
                     self._reader.start_anew()
             before = now
             self._ownership.tick()
+            self.health.look()
             self.view.forget_old_tombstones()
             self.reports.forget_old()
             self.counters.older, self.counters.lapsed = self.view.older, self.view.lapsed
-            for departure in self._departures.step(self.view):
-                if isinstance(departure, Lapse):
-                    self.view.lapse(departure.key)
-                else:
-                    tidy = DeputyPublication(departure, self.subjects, self.view, self.settings, self.counters)
-                    self._outbox.put(tidy)
+            due = self._departures.step(self.view)
+            bury(due, self._outbox, self.subjects, self.view, self.settings, self.counters)
 
     async def _request_came(self, message: Msg) -> None:
         self.requests.came(message.subject)

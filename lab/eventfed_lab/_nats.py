@@ -44,14 +44,21 @@ class NatsServer(Lifetime):
     """One nats-server with JetStream on a port of its own, which stays the same over restarts.
 
     `store` is JetStream's directory; without it one is made, and removed by `close()`. `configuration` is
-    added to the end of the configuration file (accounts, permissions, …).
+    added to the end of the configuration file (accounts, permissions, …), `jetstream` to the block of that name (its
+    limits): a second such block would take the store away.
 
     Raises:
         NatsUnavailable: where there is no nats-server.
     """
 
     def __init__(
-        self, *, host: str = "127.0.0.1", store: Path | None = None, configuration: str = "", name: str = "lab"
+        self,
+        *,
+        host: str = "127.0.0.1",
+        store: Path | None = None,
+        configuration: str = "",
+        jetstream: str = "",
+        name: str = "lab",
     ) -> None:
         self._binary = nats_server_binary()
         self._allotment: Allotment = allot(host)
@@ -61,6 +68,7 @@ class NatsServer(Lifetime):
         self.name = name
         self.store = store or self._folder / "store"
         self.configuration = configuration
+        self.jetstream = jetstream
         self._process: ChildProcess | None = None
 
     @property
@@ -158,7 +166,7 @@ class NatsServer(Lifetime):
                 f"server_name: {json.dumps(self.name)}",
                 f"host: {json.dumps(self.host)}",
                 f"port: {self.port}",
-                f"jetstream {{ store_dir: {json.dumps(os.fspath(self.store))} }}",
+                f"jetstream {{ store_dir: {json.dumps(os.fspath(self.store))}, {self.jetstream} }}",
                 self.configuration,
                 "",
             ]

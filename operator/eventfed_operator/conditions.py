@@ -168,6 +168,12 @@ def _bus_reachable(case: Circumstances) -> Verdict:
         )
     if bus.problem is not None:
         return Verdict("False", "BusTrouble", f"NATS: {bus.problem}", passes=True)
+    if case.observed.bus_refused:
+        return Verdict("False", "BusTrouble", f"NATS: {case.observed.bus_refused}", passes=True)
+    if bus.agent_problems:
+        told = next(iter(bus.agent_problems.values()))
+        agents = sorted(agent for agent, problem in bus.agent_problems.items() if problem == told)
+        return Verdict("False", "BusTrouble", f"NATS, for agent {_names(agents)}: {told}", passes=True)
     return Verdict("True", "Connected", "NATS answers and has the stream")
 
 

@@ -86,10 +86,11 @@ class NatsBus:
             return Bus(problem=federation.problem or str(error), leases=leases, reports=told, contended_names=names)
         if info is None:
             return Bus(connected=True, leases=leases, reports=told, contended_names=names)
+        problems = {report.agent: report.problem for report in reports if report.problem}
         owner = (info.configuration.get("metadata") or {}).get(OWNER, "")
         stream = Stream(owner, info.configuration, info.messages, info.bytes)
         rosters = dict(federation.rosters.present)
-        return Bus(True, federation.problem, stream, leases, rosters, told, names)
+        return Bus(True, federation.problem, stream, leases, rosters, told, names, problems)
 
     async def ensure_stream(self, configuration: Mapping[str, Any], *, exists: bool) -> None:
         if exists:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from eventfed import Credentials, EventfedError, Subjects
+from eventfed import Credentials, EventfedError, StreamUnavailable, Subjects
 from eventfed.wire.report import token_mark
 
-from .actions import Apply, DeleteStream, LookAgain, Tell, WriteStatus
+from .actions import Apply, DeleteStream, EnsureStream, LookAgain, PublishRoster, Tell, WriteStatus
 from .agent_configuration import referenced_secrets
 from .bus_access import AccessFiles, BusAccess, BusAccessError, bus_access
 from .conditions import NOT_YET
@@ -139,6 +139,7 @@ class Keeper:
         self._wake = asyncio.Event()
         self._address_refused = ""
         self._refused: dict[ObjectKey, str] = {}
+        self._bus_refused = ""
         self._since = datetime.now(UTC)
         self._problem = ""
         self._streak = 0
@@ -224,6 +225,7 @@ class Keeper:
         actions = reconcile(resource, self._settings, observed)
         carrier = Carrier(self._api, link.bus, manifest)
         after, changed, refusals = self._resync, False, dict[ObjectKey, ApiError]()
+        bus_refusals: list[EventfedError] = []
         self._counters.rounds += 1
         for action in actions:
             if isinstance(action, LookAgain):
@@ -242,14 +244,21 @@ class Keeper:
                     raise
                 refusals[action.key] = error
             except EventfedError as error:
+                # A bus that takes no roster must not keep the status from saying so.
+                if isinstance(action, EnsureStream | PublishRoster):
+                    bus_refusals.append(error)
+                    continue
                 if not (isinstance(action, DeleteStream) and action.last_try):
                     raise
                 self._failed(error)
                 _log.warning("%s/%s: stream %s stays: delete it by hand", self.namespace, self.name, action.name)
             changed = changed or not isinstance(action, WriteStatus | Tell)
         self._refused = {key: str(error) for key, error in refusals.items()}
+        self._bus_refused = next((str(one) for one in bus_refusals if not _is_conflict(one)), "")
         if refusals:
             raise next(iter(refusals.values()))
+        if bus_refusals:
+            raise bus_refusals[0]
         self._streak = self._streak + 1 if changed else 0
         # What was written is looked at at once; but two who write the same object must not keep each other busy.
         return min(after, _GATHER * 2 ** min(self._streak, _STREAK)) if changed else after
@@ -286,6 +295,7 @@ class Keeper:
             else Bus(problem=problem or link.problem or NOT_YET),
             address_refused=self._address_refused,
             refused=dict(self._refused),
+            bus_refused=self._bus_refused,
             since=self._since,
         )
 
@@ -330,6 +340,11 @@ class Keeper:
             await asyncio.sleep(_GATHER)
         except TimeoutError:
             pass
+
+
+def _is_conflict(error: EventfedError) -> bool:
+    """Whether somebody else wrote meanwhile: what he wrote is read soon, and nothing is wrong with the bus."""
+    return isinstance(error, StreamUnavailable) and error.is_conflict
 
 
 def _is_refusal(error: ApiError) -> bool:

@@ -136,6 +136,7 @@ class Bus:
         rosters: as they are on the stream, by node.
         reports: what agents tell, by pod UID.
         contended_names: Custom: devices that several servers announce.
+        agent_problems: what NATS does not do for agents, though it lets them in, by agent.
     """
 
     connected: bool = False
@@ -145,6 +146,7 @@ class Bus:
     rosters: Mapping[str, Roster] = field(default_factory=dict)
     reports: Mapping[str, MemberReport] = field(default_factory=dict)
     contended_names: tuple[str, ...] = ()
+    agent_problems: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ class Observed:
         bus: NATS.
         address_refused: a clusterIP that the API server did not give to the Service, because another one has it.
         refused: what the API server said to objects that it did not take when they were written last.
+        bus_refused: what NATS said to what was written there last, if it did not take it; else empty.
         since: since when this process looks after the EventFederation; None: for ever.
     """
 
@@ -175,6 +178,7 @@ class Observed:
     bus: Bus = field(default_factory=Bus)
     address_refused: str = ""
     refused: Mapping[ObjectKey, str] = field(default_factory=dict)
+    bus_refused: str = ""
     since: datetime | None = None
 
 

@@ -75,7 +75,7 @@ async def test_operator_and_agents_get_along_with_the_documented_permissions(
         await until(lambda: operator.connected)
         configuration = stream_configuration(SUBJECTS, quick)
         await operator.administration.make_stream(configuration)
-        await operator.administration.update_stream({**configuration, "max_bytes": 1_000_000})
+        await operator.administration.update_stream({**configuration, "max_bytes": 1_000_000, "discard": "new"})
         for client in (operator, a, b):
             assert await client.wait_synced(5), client.problem
         await operator.administration.write_roster(ROSTER)

@@ -36,6 +36,10 @@ class Claim:
     def held(self) -> bool:
         return self.state is ClaimState.HELD
 
+    @property
+    def undisputed(self) -> bool:
+        return self.held
+
     def become(self, state: ClaimState) -> None:
         self.state = state
         self.on_change(self)

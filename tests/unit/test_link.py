@@ -19,6 +19,7 @@ async def test_a_connection_that_is_lost_before_it_was_used_is_made_again(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions: list[str | None] = []
+    noted: list[str] = []
     used = asyncio.Event()
 
     @asynccontextmanager
@@ -26,7 +27,7 @@ async def test_a_connection_that_is_lost_before_it_was_used_is_made_again(
         yield cast(Client, None), asyncio.get_running_loop().create_future()
 
     async def session(client: Client, group: asyncio.TaskGroup) -> None:
-        sessions.append(link.problem)
+        sessions.append(noted[-1] if noted else None)
         if len(sessions) == 1:
             raise error
         used.set()
@@ -38,6 +39,7 @@ async def test_a_connection_that_is_lost_before_it_was_used_is_made_again(
         settings=FederationSettings(reconnect_pause=0.01),
         credentials=None,
         counters=FederationCounters(),
+        note=lambda kind, reason: noted.append(reason),
         session=session,
         ended=lambda: None,
     )

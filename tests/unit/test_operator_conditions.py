@@ -127,6 +127,10 @@ def trouble(world: Any) -> None:
     world.bus = replace(world.bus, problem="STREAM.UPDATE: insufficient resources (10047)")
 
 
+def agents_trouble(world: Any) -> None:
+    world.bus = replace(world.bus, agent_problems={"node-1": "NATS refuses x: maximum bytes exceeded (10077)"})
+
+
 def no_right(world: Any) -> None:
     world.manifest["spec"]["federation"] = "everybody"
 
@@ -164,6 +168,7 @@ TROUBLES: list[tuple[Any, str, str, str, str]] = [
     (refused, "BusReachable", "False", "CredentialsRefused", "Restart the chart's NATS if"),
     (stolen, "BusReachable", "False", "StreamOwnedByAnother", "belongs to EventFederation other/pbx"),
     (trouble, "BusReachable", "False", "BusTrouble", "insufficient resources"),
+    (agents_trouble, "BusReachable", "False", "BusTrouble", "NATS, for agent node-1: NATS refuses x: maximum bytes"),
     (no_right, "BusReachable", "False", "FederationNotAllowed", "add it to allowFederations"),
     (no_nats, "BusReachable", "False", "NoNats", "name your servers"),
 ]

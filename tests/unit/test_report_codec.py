@@ -13,7 +13,7 @@ from eventfed.wire.report import AgentReport, ReportedMember, decode_report, enc
 from eventfed.wire.roster import MAX_ROSTER, Roster, RosterMember
 
 MEMBER = ReportedMember("0a6f", "lost", "no answer", "02:00:00:00:00:0a", 2, token_mark("secret"))
-REPORT = AgentReport("pbx-agent-x", "83339534803f07ba", "node-1", "0.1.0", (MEMBER,), ("Custom:night",))
+REPORT = AgentReport("pbx-agent-x", "83339534803f07ba", "node-1", "0.1.0", (MEMBER,), ("Custom:night",), "NATS is full")
 ONE = Roster("node-1", (RosterMember("a", "u-a", "10.0.0.1"),))
 TWO = Roster("node-2", (RosterMember("b", "u-b", "10.0.0.2"),))
 

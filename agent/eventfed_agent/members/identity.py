@@ -80,7 +80,7 @@ class Identity:
     @property
     def held(self) -> bool:
         """Whether the lease is ours at this moment, to the best of our knowledge."""
-        return self._claim is not None and self._claim.held
+        return self._claim is not None and self._claim.undisputed
 
     @property
     def moved(self) -> bool:

@@ -122,13 +122,14 @@ class Member:
         self._caught_up = self._caught_up or (
             bool(self.dumps.completed) and identity.held and identity.injector.idle and self._restart is None
         )
-        return MemberState.SYNCED if self._caught_up else MemberState.SYNCING
+        well = self._caught_up and not self._federation.health.trouble_of(identity.eid)
+        return MemberState.SYNCED if well else MemberState.SYNCING
 
     @property
     def reason(self) -> str:
-        """Why it is not synced, and what to do; empty when it is."""
-        address = self.configuration.address
-        return explain(self.state, trouble=self._trouble, duplicate_of=self.duplicate_of, address=address)
+        """Why it is not synced, and what to do; empty when it is, and the bus is well."""
+        bus, address = self._federation.health.reason_for(self.eid), self.configuration.address
+        return explain(self.state, trouble=self._trouble, duplicate_of=self.duplicate_of, address=address, bus=bus)
 
     # --- life -------------------------------------------------------------------------------------------------
 

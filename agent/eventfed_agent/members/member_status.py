@@ -97,8 +97,14 @@ class MemberCounters:
     failures: dict[str, int] = field(default_factory=dict)
 
 
-def explain(state: MemberState, *, trouble: str | None, duplicate_of: str | None, address: str) -> str:
-    """Why a member is in a state, and what to do; empty where all is well."""
+def explain(
+    state: MemberState, *, trouble: str | None, duplicate_of: str | None, address: str, bus: str | None = None
+) -> str:
+    """Why a member is in a state, and what to do; empty where all is well.
+
+    Args:
+        bus: what NATS does not do for it.
+    """
     match state:
         case MemberState.NOT_CONFIGURED:
             return trouble or ""
@@ -111,6 +117,6 @@ def explain(state: MemberState, *, trouble: str | None, duplicate_of: str | None
         case MemberState.CONNECTING:
             return f"waiting for the first PUBLISH from {address}"
         case MemberState.SYNCING:
-            return "exchanging states"
+            return bus or "exchanging states"
         case MemberState.SYNCED:
-            return ""
+            return bus or ""

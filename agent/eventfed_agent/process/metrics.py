@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from eventfed.core.troubles import Trouble
+
 from ..agent import Agent
 from ..contention import contended_names, cut_names
 from ..latencies import BOUNDS
@@ -38,6 +40,8 @@ METRICS = {
     "eventfed_delivery_seconds": "From the origin's agent to the receiving server, by the two hosts' clocks",
     "eventfed_bus_connected": "1 while NATS is connected",
     "eventfed_bus_synced": "1 once all states have been replayed",
+    "eventfed_bus_problem": "1 for each kind of thing that NATS does not do for this agent at present",
+    "eventfed_bus_waiting": "Publications that NATS has not taken yet",
     "eventfed_bus_total": "What the federation client counted, by name",
     "eventfed_states": "States in the agent's view of the federation",
     "eventfed_leases": "Members of the whole federation that hold a lease",
@@ -86,6 +90,12 @@ class AgentCollector(Collector):
         federation = self._agent.federation
         yield _gauge("eventfed_bus_connected", federation.connected)
         yield _gauge("eventfed_bus_synced", federation.synced)
+        troubles = federation.health.troubles
+        kinds = GaugeMetricFamily("eventfed_bus_problem", METRICS["eventfed_bus_problem"], labels=["kind"])
+        for kind in Trouble:
+            kinds.add_metric([kind.value], float(kind in troubles))
+        yield kinds
+        yield _gauge("eventfed_bus_waiting", federation.health.backlog)
         yield _counter("eventfed_bus_total", "name", dataclasses.asdict(federation.counters))
         yield _gauge("eventfed_states", len(federation.view.states))
         yield _gauge("eventfed_leases", len(federation.view.leases))

@@ -97,13 +97,24 @@ class Claim:
         self._written: Lease | None = None
         self._since = 0.0
         self._renew_at = 0.0
+        self._sent_at = self._lapses_at = self._connected_at = float("-inf")
 
     def __repr__(self) -> str:
         return f"<Claim {self.eid} {self.state.value} epoch {self.epoch}>"
 
     @property
     def held(self) -> bool:
-        """Whether to act for the member: HELD, and this process has not stood still since the lease was written."""
+        """Whether the lease stands, as far as can be known here: `undisputed`, and its last renewal that was
+        acknowledged was sent less than its TTL ago."""
+        return self.undisputed and self._holder.clock() < self._lapses_at
+
+    @property
+    def undisputed(self) -> bool:
+        """Whether to go on acting for the member: HELD, and nothing speaks against it.
+
+        It ends with `held` when this process stood still, and where the bus is there and has not acknowledged a renewal
+        for a TTL. It goes on while the bus is away: nobody could take the lease, and the server needs its lamps.
+        """
         holder = self._holder
         late = holder.clock() - holder.last_tick > holder.settings.stall
         return self.state is ClaimState.HELD and not self._stalled and not late
@@ -144,6 +155,7 @@ class Claim:
         self.confirmed = False
         self._told = None
         self._renew_at = 0.0
+        self._connected_at = self._holder.clock()
         self.evaluate()
 
     def stalled(self) -> None:
@@ -180,6 +192,7 @@ class Claim:
 
     def _keep(self, lease: Lease | None, other: Lease | None) -> None:
         view = self._holder.view
+        self._doubt()
         # Two may have the same epoch only after the store was lost: then the instance decides.
         if other is not None and (other.epoch, other.instance) > (self.epoch, self._holder.instance):
             self._lose(other)
@@ -193,6 +206,15 @@ class Claim:
             or self._compose() != self._written
         ):
             self._write()
+
+    def _doubt(self) -> None:
+        """Hold it no longer where the bus is there, and lets no renewal of ours stand for a TTL."""
+        holder = self._holder
+        now, ttl = holder.clock(), holder.settings.lease_ttl
+        if holder.connected and not self._stalled and now >= max(self._lapses_at, self._connected_at + ttl):
+            self.confirmed = False
+            self._stalled = True
+            self._tell()
 
     def _want(self, other: Lease | None) -> None:
         view = self._holder.view
@@ -259,6 +281,7 @@ class Claim:
         if self.state is ClaimState.RELEASED:
             return Message(b"", settings.tombstone_ttl, expected, tombstone=True)
         self._written = self._compose()
+        self._sent_at = self._holder.clock()
         return Message(encode_lease(self._written), settings.lease_ttl, expected)
 
     def stored(self, sequence: int) -> None:
@@ -269,6 +292,8 @@ class Claim:
             return
         self._forced = False
         self.rival = None
+        # The bus counts the TTL from when it stored it, which was not before it was sent.
+        self._lapses_at = self._sent_at + self._holder.settings.lease_ttl
         confirmed, was_stalled = self.confirmed, self._stalled
         self.confirmed, self._stalled = True, False
         if self.state is not ClaimState.HELD:

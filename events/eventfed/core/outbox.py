@@ -1,16 +1,25 @@
 """The publisher's core: the latest value per subject, one in flight per subject, a window, deadlines. No I/O.
 
 What counts is the acknowledgement alone: without one the *latest* value is sent again, and readers drop what is older.
+
+A value that the bus refuses, or does not answer, is set aside: the others go on, and those that are aside are tried a
+few at a time, with growing pauses; once the bus takes one, twice as many each time. So a bus that takes nothing is
+asked seldom, and one bad value delays no other.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from ..pace import Backoff
 from .counters import FederationCounters
 from .messages import Message, Refusal
 
 __all__ = ["Outbox", "Publication"]
+
+_LONGEST_DEADLINE = 4
+"""How many times longer a slow bus may take than one that is well, before what was sent is sent again."""
 
 
 class Publication(Protocol):
@@ -35,8 +44,8 @@ class Publication(Protocol):
 
 class _Flight(NamedTuple):
     publication: Publication
-    token: str
     sent: float
+    is_trial: bool
 
 
 class Outbox:
@@ -44,127 +53,186 @@ class Outbox:
 
     Args:
         window: how many may be in flight.
-        deadline: when one is given up and sent again, in seconds.
-        pause: how long nothing is sent after a refusal, in seconds.
+        deadline: when one is given up and sent again, in seconds; up to four times that while the bus is slow.
+        pause: the first pause before what was refused is tried again, in seconds.
+        pause_limit: the longest pause, without what chance adds.
         counters: where everything is counted.
     """
 
     def __init__(
-        self, *, window: int, deadline: float, pause: float, counters: FederationCounters | None = None
+        self,
+        *,
+        window: int,
+        deadline: float,
+        pause: float,
+        pause_limit: float | None = None,
+        counters: FederationCounters | None = None,
     ) -> None:
         self._window = window
-        self._deadline = deadline
-        self._pause = pause
+        self._deadline = self._patience = deadline
+        self._backoff = Backoff(pause, max(pause, pause_limit or pause))
         self.counters = counters if counters is not None else FederationCounters()
         self._urgent: OrderedDict[str, Publication] = OrderedDict()
         self._waiting: OrderedDict[str, Publication] = OrderedDict()
+        self._aside: OrderedDict[str, Publication] = OrderedDict()
         self._flights: OrderedDict[str, _Flight] = OrderedDict()
         self._subjects: dict[str, str] = {}
         self._number = 0
-        self._paused_until = 0.0
+        self._trials = 0
+        self._at_once = 1
+        self._refusals: dict[str, str] = {}
+        self._unanswered: dict[str, None] = {}
         self.on_put: Callable[[], None] = lambda: None
         """Called whenever there is something more to send."""
-        self._refusals: dict[str, str] = {}
+        self.refusals: Mapping[str, str] = MappingProxyType(self._refusals)
+        """Subject → why the bus refuses what stands under it, until it takes it. Read only."""
+        self.unanswered: Mapping[str, None] = MappingProxyType(self._unanswered)
+        """Subjects of which the bus let the deadline pass, until it answers. Read only."""
 
     def __len__(self) -> int:
         """How many subjects are waiting or in flight."""
-        return len(self._urgent) + len(self._waiting) + len(self._flights)
-
-    @property
-    def problem(self) -> str | None:
-        """What NATS says of a publication that it refuses, until it takes it."""
-        return next((f"NATS refuses {subject}: {text}" for subject, text in self._refusals.items()), None)
+        return len(self._urgent) + len(self._waiting) + len(self._aside) + len(self._flights)
 
     def put(self, publication: Publication) -> None:
         """Publish soon; what waited under the same subject is dropped."""
         queue = self._urgent if publication.urgent else self._waiting
         queue[publication.subject] = publication
+        self._aside.pop(publication.subject, None)
         self.on_put()
 
     def withdraw(self, subject: str) -> None:
         """Do not publish what waits under this subject. What is in flight stays so until answered."""
-        self._urgent.pop(subject, None)
-        self._waiting.pop(subject, None)
-        self._refusals.pop(subject, None)
+        for queue in (self._urgent, self._waiting, self._aside):
+            queue.pop(subject, None)
+        self._forget_trouble(subject)
 
     def take(self, now: float) -> list[tuple[str, str, Message]]:
         """(token, subject, message) of all that may be sent now; each is in flight from then on."""
         taken: list[tuple[str, str, Message]] = []
-        if now < self._paused_until:
-            return taken
         for queue in (self._urgent, self._waiting):
-            held: list[Publication] = []
-            while queue and len(self._flights) < self._window:
-                subject, publication = queue.popitem(last=False)
-                if subject in self._subjects:
-                    held.append(publication)
-                    continue
-                message = publication.build()
-                if message is None:
-                    self._refusals.pop(subject, None)
-                    continue
-                self._number += 1
-                token = str(self._number)
-                self._flights[token] = _Flight(publication, token, now)
-                self._subjects[subject] = token
-                self.counters.published += 1
-                taken.append((token, subject, message))
-            for publication in reversed(held):
-                queue[publication.subject] = publication
-                queue.move_to_end(publication.subject, last=False)
+            self._take_from(queue, taken, now, is_trial=False, most=self._window)
+        if self._aside and not self._trials and self._backoff.left(now) <= 0:
+            self._take_from(self._aside, taken, now, is_trial=True, most=self._at_once)
         return taken
+
+    def _take_from(
+        self,
+        queue: OrderedDict[str, Publication],
+        taken: list[tuple[str, str, Message]],
+        now: float,
+        *,
+        is_trial: bool,
+        most: int,
+    ) -> None:
+        held: list[Publication] = []
+        while queue and most > 0 and len(self._flights) < self._window:
+            subject, publication = queue.popitem(last=False)
+            if subject in self._subjects:
+                held.append(publication)
+                continue
+            message = publication.build()
+            if message is None:
+                self._forget_trouble(subject)
+                continue
+            most -= 1
+            self._number += 1
+            token = str(self._number)
+            self._flights[token] = _Flight(publication, now, is_trial)
+            self._subjects[subject] = token
+            self._trials += is_trial
+            self.counters.published += 1
+            taken.append((token, subject, message))
+        for publication in reversed(held):
+            queue[publication.subject] = publication
+            queue.move_to_end(publication.subject, last=False)
 
     def answer(self, token: str, answer: int | Refusal, now: float) -> None:
         """What the bus says of a flight: the sequence under which it was stored, or why it was not."""
-        flight = self._flights.pop(token, None)
+        flight = self._flights.get(token)
         if flight is None:
             self.counters.late_answers += 1
             return
-        del self._subjects[flight.publication.subject]
+        self._land(token)
+        subject = flight.publication.subject
+        if now - flight.sent <= self._deadline:
+            self._patience = self._deadline
         if isinstance(answer, Refusal):
             self.counters.refused += 1
             if flight.publication.refused(answer):
-                self._refusals[flight.publication.subject] = answer.text
-                self._paused_until = now + self._pause
-                self._again(flight.publication)
+                self._unanswered.pop(subject, None)
+                self._refusals[subject] = answer.text
+                self._backoff.failed(now)
+                self._set_aside(flight)
                 return
         else:
             self.counters.acknowledged += 1
             flight.publication.stored(answer)
-        self._refusals.pop(flight.publication.subject, None)
+        self._forget_trouble(subject)
+        if flight.is_trial:
+            self._at_once = min(2 * self._at_once, self._window)
+            self._backoff.succeeded(now)
 
     def expire(self, now: float) -> bool:
         """Give up what has waited too long for its answer. Returns whether there was anything."""
-        before = self.counters.unanswered
+        expired = False
         while self._flights:
             token, flight = next(iter(self._flights.items()))
-            if now - flight.sent < self._deadline:
+            if now - flight.sent < self._patience:
                 break
-            self._give_up(token)
-        return self.counters.unanswered != before
+            expired = True
+            self._land(token)
+            self.counters.unanswered += 1
+            self._unanswered[flight.publication.subject] = None
+            self._set_aside(flight)
+        if expired:
+            # A bus that is slow but well has its answers heard: what it answers later than that counts for nothing.
+            self._patience = min(2 * self._patience, _LONGEST_DEADLINE * self._deadline)
+        return expired
 
     def give_up_all(self) -> None:
-        """The connection is gone: nobody knows what of all in flight was stored, so all is sent again."""
-        for token in list(self._flights):
-            self._give_up(token)
-        self._paused_until = 0.0
+        """The connection is gone: nobody knows what of all in flight was stored, so all is sent again.
+
+        The next one may be to a bus that takes what was refused: one is tried at once.
+        """
+        for token, flight in list(self._flights.items()):
+            self._land(token)
+            self.counters.unanswered += 1
+            if not flight.is_trial:
+                self._again(flight.publication)
+            elif flight.publication.subject not in self._urgent and flight.publication.subject not in self._waiting:
+                self._aside[flight.publication.subject] = flight.publication
+        self._unanswered.clear()
+        self._at_once = 1
+        self._backoff = Backoff(self._backoff.floor, self._backoff.limit)
 
     def next_time(self, now: float) -> float | None:
         """In how many seconds `expire` or `take` has something to do without being told; None for never."""
         times = []
         if self._flights:
-            times.append(next(iter(self._flights.values())).sent + self._deadline)
-        if self._paused_until > now and (self._urgent or self._waiting):
-            times.append(self._paused_until)
-        return max(0.0, min(times) - now) if times else None
+            times.append(next(iter(self._flights.values())).sent + self._patience - now)
+        if self._aside and not self._trials and len(self._flights) < self._window:
+            times.append(self._backoff.left(now))
+        return max(0.0, min(times)) if times else None
 
-    def _give_up(self, token: str) -> None:
+    def _land(self, token: str) -> None:
         flight = self._flights.pop(token)
         del self._subjects[flight.publication.subject]
-        self.counters.unanswered += 1
-        self._again(flight.publication)
+        self._trials -= flight.is_trial
+
+    def _set_aside(self, flight: _Flight) -> None:
+        publication = flight.publication
+        subject = publication.subject
+        if flight.is_trial:
+            self._at_once = max(1, self._at_once // 2)
+        if subject not in self._urgent and subject not in self._waiting:
+            self._aside[subject] = publication
+        self.on_put()
 
     def _again(self, publication: Publication) -> None:
         queue = self._urgent if publication.urgent else self._waiting
         queue.setdefault(publication.subject, publication)
         self.on_put()
+
+    def _forget_trouble(self, subject: str) -> None:
+        self._refusals.pop(subject, None)
+        self._unanswered.pop(subject, None)

@@ -46,7 +46,10 @@ class FederationSettings:
         report_lifetime: how long a report counts that is not repeated; agents repeat theirs every 5 s.
         publish_window: how many publications may wait for their acknowledgement.
         ack_deadline: when a publication that was not answered is sent again.
-        retry_pause: how long nothing is sent after a refusal.
+        retry_pause: the first pause before what was refused is tried again; it doubles up to `retry_pause_limit`.
+        retry_pause_limit: the longest pause, without what chance adds (up to half of it).
+        stream_check: how often the stream's configuration is looked at; each `stream_recheck` while it is wrong.
+        stream_recheck: see there.
         correction_interval: how often, at most, one own state is published again because somebody overwrote it.
         heartbeat: the idle heartbeat of the reader's consumer; three missing ones start a new replay.
         pull_batch: how many messages the reader asks for at a time.
@@ -75,6 +78,9 @@ class FederationSettings:
     publish_window: int = 512
     ack_deadline: float = 3.0
     retry_pause: float = 0.2
+    retry_pause_limit: float = 2.0
+    stream_check: float = 60.0
+    stream_recheck: float = 5.0
     correction_interval: float = 1.0
     heartbeat: float = 1.0
     pull_batch: int = 2048

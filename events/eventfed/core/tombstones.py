@@ -1,14 +1,33 @@
 """What a deputy publishes for a server that has departed. No I/O."""
 
+from collections.abc import Iterable
+
 from ..wire.envelope import encode_envelope
 from ..wire.subjects import Subjects
 from .counters import FederationCounters
-from .departures import Bury, PutBack
+from .departures import Bury, Departure, Lapse, PutBack
 from .messages import Message, Refusal
+from .outbox import Outbox
 from .settings import FederationSettings
 from .view import View
 
-__all__ = ["DeputyPublication"]
+__all__ = ["DeputyPublication", "bury"]
+
+
+def bury(
+    departures: Iterable[Departure],
+    outbox: Outbox,
+    subjects: Subjects,
+    view: View,
+    settings: FederationSettings,
+    counters: FederationCounters,
+) -> None:
+    """Do what departures ask for: put tombstones on the bus, and drop here what the bus has no more."""
+    for departure in departures:
+        if isinstance(departure, Lapse):
+            view.lapse(departure.key)
+        else:
+            outbox.put(DeputyPublication(departure, subjects, view, settings, counters))
 
 
 class DeputyPublication:

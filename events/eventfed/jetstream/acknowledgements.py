@@ -3,6 +3,7 @@
 import json
 
 from ..core.messages import Refusal
+from .advice import with_advice
 
 __all__ = ["read_acknowledgement"]
 
@@ -28,6 +29,8 @@ def read_acknowledgement(body: bytes, status: str | None) -> int | Refusal:
         last: int | None = None
         if error.get("err_code") == _WRONG_LAST_SEQUENCE:
             last = int(text.rpartition(":")[2])
+        else:
+            text = with_advice(text, int(error.get("err_code", 0)))
         return Refusal(int(error.get("code", 0)), text, last)
     except (ValueError, TypeError, KeyError, AttributeError):
         return Refusal(0, f"an answer that nobody understands: {body!r:.80}")

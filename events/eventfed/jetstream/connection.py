@@ -45,6 +45,8 @@ class Client(nats.aio.client.Client):
     def __init__(self, *, tls_required: bool = False) -> None:
         super().__init__()
         self._tls_required = tls_required
+        self.lacks: str | None = None
+        """The permission of which NATS said last that we lack it. It says so to nobody who waits for an answer."""
 
     def _connect_command(self) -> bytes:
         # Called when all is there to log in, and nothing was sent yet. nats-py begins TLS only where the server's first
@@ -130,7 +132,8 @@ async def open_connection(
     async def failed(error: Exception) -> None:
         errors[:] = [error]
         if "permissions violation" in str(error).lower():
-            on_problem(explain(error))
+            client.lacks = explain(error)
+            on_problem(client.lacks)
 
     async def closed() -> None:
         if not ended.done():

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -10,19 +9,19 @@ import nats.errors
 
 from ..core.counters import FederationCounters
 from ..core.settings import Credentials, CredentialsSource, FederationSettings
+from ..core.troubles import Trouble
 from ..model.errors import EventfedError
 from .connection import Client, ConnectionLost, explain, open_connection
 
 __all__ = ["Link"]
 
-_log = logging.getLogger("eventfed.federation")
-
 
 class Link:
-    """Connects, runs one session after the other, and remembers what is wrong at present.
+    """Connects, and runs one session after the other.
 
     Args:
         name: how NATS shows us.
+        note: told what is wrong; whoever reads says when it is well again.
         session: what a session consists of, in tasks of the group; called with each new connection.
         ended: called when a session is over.
     """
@@ -35,6 +34,7 @@ class Link:
         settings: FederationSettings,
         credentials: Credentials | CredentialsSource | None,
         counters: FederationCounters,
+        note: Callable[[Trouble, str], None],
         session: Callable[[Client, asyncio.TaskGroup], Awaitable[None]],
         ended: Callable[[], None],
     ) -> None:
@@ -45,25 +45,9 @@ class Link:
         self._settings = settings
         self._credentials = credentials
         self._counters = counters
+        self._note = note
         self._session_began = session
         self._session_ended = ended
-        self._problems: dict[str, str] = {}
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong at present, for people."""
-        return next(iter(self._problems.values()), None)
-
-    def note(self, what: str, reason: str) -> None:
-        """Something is wrong; it is logged when it is new."""
-        if self._problems.get(what) != reason:
-            self._problems[what] = reason
-            _log.warning("%s", reason)
-
-    def mended(self, *what: str) -> None:
-        """It is well again."""
-        for one in what:
-            self._problems.pop(one, None)
 
     async def run(self) -> None:
         """Connect until cancelled."""
@@ -76,12 +60,12 @@ class Link:
                     name=self._name,
                     settings=self._settings,
                     credentials=await self._read_credentials(),
-                    on_problem=functools.partial(self.note, "permission"),
+                    on_problem=functools.partial(self._note, Trouble.PERMISSION),
                 ) as (client, ended):
                     connected = True
                     await self._session(client, ended)
             except ConnectionLost as error:
-                self.note("connection", str(error))
+                self._note(Trouble.CONNECTION, str(error))
             finally:
                 self.client = None
             if connected:
@@ -105,7 +89,6 @@ class Link:
         """One connection, from its beginning to its end."""
         self._counters.sessions += 1
         self.client = client
-        self.mended("permission")
         try:
             async with asyncio.TaskGroup() as group:
                 try:

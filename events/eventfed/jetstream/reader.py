@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
 import nats.errors
@@ -14,13 +15,14 @@ from ..core.settings import FederationSettings
 from .connection import Client, ConnectionLost
 from .headers import is_marker
 from .pull import ConsumerLost, PullConsumer, consumer_configuration
-from .stream import JetStream, StreamUnavailable
+from .stream import JetStream, StreamUnavailable, stream_faults
 
 __all__ = ["Listener", "Reader"]
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _YIELD_AFTER = 256
+_NO_PERMISSION = "a permission is missing"
 
 
 class Listener(Protocol):
@@ -43,7 +45,9 @@ class Reader:
     Args:
         stream: its name.
         subjects: what to read of it.
-        configuration: with what to make the stream when it is missing; None to wait for somebody else to make it.
+        configuration: what the stream should be like.
+        seen: told of the stream's faults each time that it was looked at.
+        create: whether to make it when it is missing, instead of waiting for somebody else to make it.
         prefix: of the JetStream API, ``$JS.<domain>.API`` for the stream of another domain.
     """
 
@@ -54,7 +58,9 @@ class Reader:
         listener: Listener,
         settings: FederationSettings,
         *,
-        configuration: dict[str, Any] | None,
+        configuration: dict[str, Any],
+        create: bool,
+        seen: Callable[[Sequence[str]], None],
         prefix: str = "$JS.API",
     ) -> None:
         self._stream = stream
@@ -62,9 +68,12 @@ class Reader:
         self._listener = listener
         self._settings = settings
         self._configuration = configuration
+        self._create = create
+        self._seen = seen
         self._prefix = prefix
         self._broken: asyncio.Future[None] | None = None
         self._pause = _FIRST_PAUSE
+        self._lost = 0
 
     def start_anew(self) -> None:
         """Begin another replay, since what was read before cannot be trusted."""
@@ -80,13 +89,22 @@ class Reader:
             try:
                 await self._follow(client)
             except ConsumerLost as error:
+                self._lost += 1
                 self._listener.replay_broke(str(error))
+                if self._lost > 1:
+                    self._listener.stream_problem(
+                        f"stream {self._stream} cannot be read: {_NO_PERMISSION if client.lacks else error}"
+                    )
             except StreamUnavailable as error:
                 self._listener.stream_problem(f"stream {self._stream}: {error}")
             except nats.errors.NoRespondersError:
                 self._listener.stream_problem("NATS runs without JetStream, or its JetStream is not ready")
             except (nats.errors.Error, TimeoutError, ValueError) as error:
-                raise ConnectionLost(f"NATS does not answer: {type(error).__name__} {error}".rstrip()) from None
+                # NATS does not answer who may not ask; another connection would change nothing.
+                if client.lacks is None:
+                    told = f"{type(error).__name__} {error}".rstrip()
+                    raise ConnectionLost(f"NATS does not answer (no leader, or it is too slow): {told}") from None
+                self._listener.stream_problem(f"stream {self._stream} cannot be read: {_NO_PERMISSION}")
             await asyncio.sleep(self._pause)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
@@ -102,12 +120,12 @@ class Reader:
         try:
             pending = await jetstream.create_consumer(self._stream, configuration)
         except StreamUnavailable as error:
-            if self._configuration is None or not jetstream.is_missing(error):
+            if not self._create or not jetstream.is_missing(error):
                 raise
             await jetstream.create_stream(self._configuration)
             pending = await jetstream.create_consumer(self._stream, configuration)
         # Asked after the consumer was made: had the stream been replaced in between, the consumer would be gone.
-        created = await jetstream.created(self._stream)
+        created, look_at = await self._look(jetstream)
         consumer = PullConsumer(
             pending=pending, batch=settings.pull_batch, expires=settings.pull_expires, heartbeat=settings.heartbeat
         )
@@ -149,14 +167,29 @@ class Reader:
                 if broken.done():
                     broken.result()
                 consumer.tick()
+                if time.monotonic() >= look_at:
+                    # Whether it answers at all, the consumer tells.
+                    look_at = time.monotonic() + settings.stream_check
+                    with contextlib.suppress(StreamUnavailable, nats.errors.Error, TimeoutError, ValueError):
+                        _, look_at = await self._look(jetstream)
         finally:
             broken.cancel()
             with contextlib.suppress(nats.errors.Error, OSError):
                 await subscription.unsubscribe()
                 await client.publish(f"{self._prefix}.CONSUMER.DELETE.{place}")
 
+    async def _look(self, jetstream: JetStream) -> tuple[str, float]:
+        """When the stream was made, which tells one of that name from another, and when to look at it again."""
+        info = await jetstream.info(self._stream)
+        faults = stream_faults(self._configuration, info.get("config") or {})
+        self._seen(faults)
+        settings = self._settings
+        pause = settings.stream_recheck if faults else settings.stream_check
+        return str(info.get("created", "")), time.monotonic() + pause
+
     def _synced(self) -> None:
         self._pause = _FIRST_PAUSE
+        self._lost = 0
         self._listener.replay_ended()
 
     def _break(self, error: Exception) -> None:

@@ -1,28 +1,57 @@
 """The stream of a federation, and how the JetStream API is asked."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..core.messages import Message
 from ..core.settings import FederationSettings
 from ..model.errors import EventfedError
 from ..wire.subjects import Subjects
+from .advice import with_advice
 from .headers import headers_of
 
-__all__ = ["JetStream", "StreamUnavailable", "stream_configuration"]
+__all__ = ["MATTERS", "JetStream", "StreamUnavailable", "stream_configuration", "stream_faults"]
 
 _NANO = 1_000_000_000
 _STREAM_NOT_FOUND = 10059
 _NAME_IN_USE = 10058
+_WRONG_LAST_SEQUENCE = 10071
 _MARKER_TTL = 10
+
+
+MATTERS = (
+    "subjects",
+    "retention",
+    "discard",
+    "max_msgs_per_subject",
+    "max_msgs",
+    "max_bytes",
+    "max_age",
+    "allow_msg_ttl",
+    "subject_delete_marker_ttl",
+    "allow_rollup_hdrs",
+)
+"""Where a stream must be as eventfed makes it; storage, replicas and direct reads are free. So are limits of what it
+holds, with ``discard: new``: a full stream that drops its oldest states would put out lamps."""
+
+_LIMITS = ("max_msgs", "max_bytes")
+_NEVER = ("sealed", "no_ack", "discard_new_per_subject")
+_LEAST_MESSAGE = 66 * 1024
+"""Headers, and the largest envelope."""
 
 
 class StreamUnavailable(EventfedError):
     """JetStream answers with an error: the text says which."""
 
     def __init__(self, what: str, code: int, text: str) -> None:
-        super().__init__(f"{what}: {text} ({code})")
+        super().__init__(f"{what}: {with_advice(text, code)}")
         self.code = code
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether the condition of a write did not hold: somebody else has written since."""
+        return self.code == _WRONG_LAST_SEQUENCE
 
 
 class _Reply(Protocol):
@@ -60,6 +89,36 @@ def stream_configuration(subjects: Subjects, settings: FederationSettings) -> di
     }
 
 
+def stream_faults(expected: Mapping[str, Any], seen: Mapping[str, Any]) -> list[str]:
+    """Where a stream's configuration, of ``STREAM.INFO``, is not one that eventfed can work with.
+
+    Args:
+        expected: of `stream_configuration`.
+    """
+    full = seen.get("discard") == "new"
+    faults: list[str] = []
+    for name in MATTERS:
+        want, have = expected[name], seen.get(name)
+        if isinstance(want, list):
+            want, have = sorted(want), sorted(have or [])
+        if name in _LIMITS and (full or (have or -1) < 0):
+            continue
+        if name == "discard" and full:
+            continue
+        if (have or 0) != (want or 0):
+            faults.append(f"{name} is {_shown(have)}, not {_shown(want)}")
+    size = seen.get("max_msg_size") or -1
+    if 0 < size < _LEAST_MESSAGE:
+        faults.append(f"max_msg_size is {size}, not {_LEAST_MESSAGE} or more")
+    faults += [f"{name} is true, not false" for name in _NEVER if seen.get(name)]
+    faults += [f"it is a copy ({name}) of another stream" for name in ("mirror", "sources") if seen.get(name)]
+    return faults
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else json.dumps(value)
+
+
 class JetStream:
     """The few requests that we make of the JetStream API.
 
@@ -72,14 +131,6 @@ class JetStream:
         self._client = client
         self.prefix = prefix
         self._timeout = timeout
-
-    async def created(self, stream: str) -> str:
-        """When the stream was made, as the server writes it: it tells one stream of that name from another.
-
-        Raises:
-            StreamUnavailable: when there is none.
-        """
-        return str((await self.info(stream)).get("created", ""))
 
     async def info(self, stream: str) -> dict[str, Any]:
         """What the server tells of the stream.
@@ -125,12 +176,13 @@ class JetStream:
     async def create_consumer(self, stream: str, configuration: dict[str, Any]) -> int:
         """Make an ephemeral consumer; the result is how many messages it has to deliver."""
         body = {"stream_name": stream, "config": configuration, "action": "create"}
-        answer = await self._ask(f"CONSUMER.CREATE.{stream}.{configuration['name']}", body)
+        # Its name is chance; what is told of it is not.
+        answer = await self._ask(f"CONSUMER.CREATE.{stream}.{configuration['name']}", body, told="CONSUMER.CREATE")
         return int(answer.get("num_pending", 0))
 
-    async def _ask(self, what: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    async def _ask(self, what: str, body: dict[str, Any] | None, *, told: str = "") -> dict[str, Any]:
         payload = b"" if body is None else json.dumps(body).encode()
-        return _read(what, await self._client.request(f"{self.prefix}.{what}", payload, timeout=self._timeout))
+        return _read(told or what, await self._client.request(f"{self.prefix}.{what}", payload, timeout=self._timeout))
 
     @staticmethod
     def is_missing(error: StreamUnavailable) -> bool:

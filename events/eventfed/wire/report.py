@@ -61,6 +61,7 @@ class AgentReport:
         version: of its software.
         members: those that it serves.
         contended_names: the first few ``Custom:`` devices that several servers announce.
+        problem: what NATS does not do for the agent, though it hears reports; empty if all is well.
     """
 
     agent: str
@@ -69,6 +70,7 @@ class AgentReport:
     version: str = ""
     members: tuple[ReportedMember, ...] = ()
     contended_names: tuple[str, ...] = ()
+    problem: str = ""
 
 
 def token_mark(secret: str) -> str:
@@ -95,6 +97,7 @@ def encode_report(report: AgentReport) -> bytes:
                     for one in members
                 ],
                 "contended": [name[:_MAX_TEXT] for name in report.contended_names[:MAX_NAMES]],
+                **({"problem": report.problem[:_MAX_TEXT]} if report.problem else {}),
             }
         )
         if len(report.members) <= MAX_ROSTER and len(packed) <= MAX_ENVELOPE:
@@ -120,6 +123,7 @@ def decode_report(data: bytes) -> AgentReport:
         **texts,
         members=tuple(_member(one) for one in members),
         contended_names=tuple(_text("contended", name) for name in contended),
+        problem=_text("problem", body.get("problem", "")),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from eventfed import Credentials, Subjects
+from eventfed import Credentials, StreamUnavailable, Subjects
 from eventfed.wire.roster import Roster
 from eventfed_operator.crd.resource import KIND
 from eventfed_operator.health import Health
@@ -179,6 +179,7 @@ class MemoryBus:
         self.rosters: dict[str, Roster] = {}
         self.reports: dict[str, MemberReport] = {}
         self.connected = True
+        self.refusal = ""
         self.opened: list[tuple[tuple[str, ...], Credentials]] = []
         self.subjects: Subjects | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -208,6 +209,8 @@ class MemoryBus:
         self.stream = None
 
     async def publish_roster(self, node: str, roster: Roster | None) -> None:
+        if self.refusal:
+            raise StreamUnavailable(f"roster.{node}", 10023, self.refusal)
         if roster is None:
             self.rosters.pop(node, None)
         else:

@@ -247,3 +247,18 @@ async def test_a_new_password_of_the_charts_nats_reaches_the_connection_and_the_
         await until(lambda: bus.opened[-1][1].password == "second")
         third = base64.b64encode(b"third").decode()
         await until(lambda: api.objects["Secret", "voice", "pbx-agent"]["data"]["nats-password"] == third)
+
+
+async def test_a_bus_that_takes_no_roster_is_told_in_the_condition_until_it_does(
+    api: Any, bus: Any, until: Any, supervised: Any
+) -> None:
+    async with supervised(resync=0.2):
+        await all_well(api, bus, until)
+        bus.refusal = "insufficient resources"
+        api.pod(2, node="node-1")
+        await until(lambda: api.condition("BusReachable").get("reason") == "BusTrouble")
+        assert "insufficient resources (10023)" in api.condition("BusReachable")["message"]
+        assert api.condition("BusReachable")["status"] == "False"
+        bus.refusal = ""
+        await until(lambda: api.condition("BusReachable").get("status") == "True", within=10)
+        await until(lambda: len(bus.rosters["node-1"].members) == 2)
