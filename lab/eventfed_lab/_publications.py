@@ -18,13 +18,12 @@ __all__ = ["EVENTS", "InboundPublications", "OutboundPublication"]
 
 EVENTS = ("asterisk-devicestate", "asterisk-mwi")
 _RESOURCE = "eventfed"
-_EARLY = 5
-"""Seconds before its expiry that a publication is renewed."""
 
 
 class OutboundPublication:
     """One ``type=outbound-publish``: an unbounded queue, one PUBLISH in flight, a message is dropped at any final
-    answer or after 32 s without one, 412 sends it again as initial, and 401 stops it for good."""
+    answer or after 32 s without one, and 401 stops it for good. 412 sends it again as initial, with another Call-ID
+    and CSeq. A renewal comes when the time that was asked for is over, whatever was granted."""
 
     def __init__(self, socket: SipSocket, event: str, agent: Address, expiration: int, token: str | None) -> None:
         self._socket = socket
@@ -32,16 +31,20 @@ class OutboundPublication:
         self.agent = agent
         self._token = token
         self._expires = expiration
-        self._etag: str | None = None
-        self._call_id = secrets.token_hex(16)
-        self._number = secrets.randbelow(30000)
+        self._begin()
         self._uri = f"sip:{_RESOURCE}@{netloc(agent)}"
-        self._tag = tag()
         self._arrived = asyncio.Event()
         self.queue: deque[bytes] = deque()
         self.dropped = 0
         """Messages given up: no answer, or one that Asterisk does not repeat them for."""
         self.wedged = False
+
+    def _begin(self) -> None:
+        """As a publish client of pjproject's begins."""
+        self._etag: str | None = None
+        self._call_id = secrets.token_hex(16)
+        self._number = secrets.randbelow(30000)
+        self._tag = tag()
 
     def put(self, body: bytes) -> None:
         self.queue.append(body)
@@ -53,11 +56,13 @@ class OutboundPublication:
             if not self.queue:
                 self._arrived.clear()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(max(1, self._expires - _EARLY)):
+                    async with asyncio.timeout(self._expires):
                         await self._arrived.wait()
-            await self._publish(self.queue[0] if self.queue else b"", self._expires)
             if self.queue:
+                await self._publish(self.queue[0], self._expires)
                 self.queue.popleft()
+            else:
+                await self._publish(b"", self._expires)
 
     async def leave(self) -> None:
         """``Expires: 0``, once; nobody waits long for its answer."""
@@ -76,10 +81,9 @@ class OutboundPublication:
                 return
             if 200 <= response.code < 300:
                 self._etag = response.headers.get("SIP-ETag")
-                self._expires = response.expires or self._expires
                 return
             if response.code == 412 and self._etag is not None:
-                self._etag = None
+                self._begin()
             elif response.code == 423 and (response.min_expires or 0) > expires:
                 expires = self._expires = response.min_expires or expires
             else:

@@ -1,7 +1,10 @@
 """Parts of the lab that need no server."""
 
+import asyncio
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,8 @@ from hypothesis import strategies as st
 from eventfed import DeviceState
 from eventfed_lab import LabError, MailboxCounts, Notification, VoicemailSpool, allot
 from eventfed_lab._configuration import last_state
+from eventfed_lab._publications import OutboundPublication
+from eventfed_lab._sip import SipSocket
 
 
 def test_two_allotments_never_meet_and_one_is_free_again_after_its_release() -> None:
@@ -59,3 +64,36 @@ def test_a_notification_is_read() -> None:
     assert lamp.counts == MailboxCounts(4, 2)
     with pytest.raises(LabError, match="without a dialog's state"):
         _ = lamp.dialog_state
+
+
+async def test_a_simulated_server_prolongs_its_publication_as_asterisk_does_when_its_time_is_over() -> None:
+    sent: list[tuple[float, bytes, str, str | None]] = []
+    loop, enough = asyncio.get_running_loop(), asyncio.Event()
+
+    class Socket:
+        async def send(self, request: object, agent: object) -> object:
+            etag = f"e{len(sent)}" if len(sent) != 2 else None
+            headers = {"SIP-ETag": etag}
+            return SimpleNamespace(code=412 if len(sent) == 2 else 200, expires=1, min_expires=None, headers=headers)
+
+    publication: Any = OutboundPublication(cast(SipSocket, Socket()), "asterisk-mwi", ("10.0.0.1", 5066), 2, None)
+
+    def request(body: bytes, expires: int) -> object:
+        assert expires == 2
+        sent.append((loop.time(), body, publication._call_id, publication._etag))
+        if len(sent) == 3:
+            enough.set()
+        return object()
+
+    publication._request = request
+    publication.put(b"state")
+    running = asyncio.create_task(publication.run())
+    await enough.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    (first, state, call, none), (second, renewal, same, etag), (_, again, other, gone) = sent
+    # It was granted one second, and asked for two.
+    assert second - first >= 2
+    assert (state, renewal, again) == (b"state", b"", b"")
+    assert (none, etag, gone) == (None, "e1", None)
+    assert call == same != other
