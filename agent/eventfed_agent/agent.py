@@ -1,6 +1,7 @@
 """The agent: one SIP user agent, one federation client, and the members of its roster."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ from .adapter import Tokens
 from .configuration import AgentConfiguration, AgentSection, ConfigurationError, MemberConfiguration, split_address
 from .event_log import Journal
 from .latencies import Latencies
+from .members.evidence import Strangers
 from .members.member import Member
 from .members.member_status import Verdict
 from .members.names import Filters
@@ -43,6 +45,8 @@ from .roster_changes import Parting, part_with, roster_members, with_rules
 __all__ = ["Agent", "AgentError"]
 
 _RESTART_PAUSE, _RESTART_LIMIT = 1.0, 60.0
+_EID = re.compile(rb'"eid"\s*:\s*"([0-9A-Fa-f:]{17})"')
+_LONGEST_SEARCH = 4096
 
 
 class AgentError(EventfedError):
@@ -83,6 +87,7 @@ class Agent:
         self._roster: Roster | None = None
         self._compositor = EventStateCompositor(CompositorSettings(packages=frozenset(CODECS)))
         self._sources = Sources(self._compositor)
+        self.strangers = Strangers()
         self.mailbox_answers = MailboxAnswers(configuration.timing.mailbox_answer)
         self._stack = AsyncExitStack()
         self._roster_at = float("inf")  # before the first roster each source may be one that it names
@@ -342,11 +347,15 @@ class Agent:
             except MalformedPayload as error:
                 self.malformed_payloads += 1
                 self.journal.warn("malformed_payload", member.name, error=str(error))
+                member.evidence.we_refused(f"400: {error!s:.120}", self._loop.time())
                 return 400
             return None
 
         response, publication = self._compositor.receive(request, member.name, self._loop.time(), refuse)
         if publication is None:
+            if response.status in (415, 489):
+                why = f"{response.status} to event {request.event!s:.40}, content {request.content_type!s:.40}"
+                member.evidence.we_refused(why, self._loop.time())
             return response
         self._sources.remember(member, publication)
         match member.received(publication, payload):
@@ -361,7 +370,10 @@ class Agent:
         """The member that a request comes from, or how to answer it."""
         if not self._sources.is_known(source.host):
             self.unknown_sources += 1
-            self.journal.warn("unknown_source", source.host, advice="no member has this address")
+            named = _EID.search(request.body, 0, _LONGEST_SEARCH)
+            eid = named[1].decode().lower() if named is not None else ""
+            self.strangers.note(source.host, eid, self._loop.time())
+            self.journal.warn("unknown_source", source.host, eid=eid, advice="no member has this address")
             # The roster may be about to name it; Asterisk asks again for 32 s.
             early = self._loop.time() - self._roster_at < self.configuration.timing.unknown_source_silence
             return None, None if early else Response.answer(request, 403)
@@ -370,6 +382,8 @@ class Agent:
 
     def _malformed(self, source: Address, error: SipSyntaxError) -> None:
         self.journal.warn("malformed_sip", source.host, error=str(error)[:200])
+        for member in self._sources.at(source.host):
+            member.evidence.we_refused(f"it is no SIP that we can read: {error!s:.120}", self._loop.time())
 
     def _delivered(self, event: Event) -> None:
         if event.time:

@@ -130,9 +130,11 @@ class Prober:
                 return f"404: it has no inbound-publication or asterisk-publication {RESOURCE}", snippet
             case 489:
                 return (
-                    "489: its inbound-publication lacks an event package",
-                    f"{snippet}; load res_pjsip_publish_asterisk.so",
+                    "489: res_pjsip_publish_asterisk is not loaded, or its inbound-publication lacks an event package",
+                    f"{snippet}; load res_pjsip_publish_asterisk.so, which needs res_pjsip_outbound_publish.so",
                 )
+            case 501:
+                return "501: it takes no PUBLISH at all", "load res_pjsip_pubsub.so"
             case status:
                 return f"{status} to a PUBLISH", "see its log (pjsip set logger on)"
 

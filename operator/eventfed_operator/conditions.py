@@ -233,7 +233,9 @@ def _members_configured(case: Circumstances) -> Verdict:
         return Verdict("False", "NoPodMatches", message, passes=True)
     silent = case.members_in(MemberState.NOT_CONFIGURED)
     if silent:
-        told = f"{_names([pod.name for pod in silent])}: publishes nothing. To be a member, {snippet_lines(resource)}"
+        reports = [case.report(pod) for pod in silent]
+        seen = next((report.reason for report in reports if report is not None and report.reason), "publishes nothing")
+        told = f"{_names([pod.name for pod in silent])}: {seen}. To be a member, {snippet_lines(resource)}"
         return Verdict("False", "NotConfigured", told)
     synced = {pod.uid for pod in case.members_in(MemberState.SYNCED)}
     without_port = [pod.name for pod in selection.without_port if pod.uid not in synced]

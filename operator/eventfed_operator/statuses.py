@@ -129,8 +129,10 @@ def _noted(case: Circumstances) -> Iterable[NotedMember]:
     for state, reason in _REASONS.items():
         for pod in case.members_in(state):
             report = case.report(pod)
-            told = snippet_lines(case.resource) if state is MemberState.NOT_CONFIGURED else ""
-            yield _note(pod, reason, told or (report.reason if report else ""))
+            told = report.reason if report else ""
+            if state is MemberState.NOT_CONFIGURED:
+                told = f"{told}. {snippet_lines(case.resource)}" if told else snippet_lines(case.resource)
+            yield _note(pod, reason, told)
     for pod, owner in case.selection.contended:
         yield _note(pod, "MemberContended", f"The older EventFederation {owner} has it")
     for pod in case.without_agent:

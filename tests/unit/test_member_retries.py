@@ -15,6 +15,7 @@ from eventfed.spec import EventSpec, Injection, VoicemailStorage
 from eventfed_agent.adapter import Adapter, AdapterOutcome, Delivery
 from eventfed_agent.configuration import MemberConfiguration, TimingSection
 from eventfed_agent.event_log import Journal
+from eventfed_agent.members.evidence import Strangers
 from eventfed_agent.members.injection import Injector
 from eventfed_agent.members.mailboxes import MailboxSlots
 from eventfed_agent.members.member import Member
@@ -71,7 +72,7 @@ def member(server: Server) -> Member:
         MemberConfiguration(name="a", host="10.0.0.1"),
         cast(Adapter, server),
         cast(Federation, SimpleNamespace()),
-        cast(Registry, SimpleNamespace()),
+        cast(Registry, SimpleNamespace(strangers=Strangers())),
         filters=Filters((EventSpec(type="device_state"),)),
         timing=TimingSection(),
         federation_eid=FEDERATION,

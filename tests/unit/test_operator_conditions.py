@@ -59,6 +59,15 @@ def test_a_pod_without_the_snippet_is_told_which_lines_it_lacks(world: Any) -> N
     assert "#tryinclude" in world.status.noted_members[0].message
 
 
+def test_a_pod_that_is_not_configured_is_told_what_its_agent_saw(world: Any) -> None:
+    seen = "it answers our PUBLISH 501: res_pjsip_pubsub is not loaded"
+    world.report(("uid-1", MemberState.NOT_CONFIGURED), reason=seen)
+    assert verdict(world, "MembersConfigured") == ("False", "NotConfigured")
+    assert f"asterisk-1: {seen}. " in message(world, "MembersConfigured")
+    assert "publishes nothing" not in message(world, "MembersConfigured")
+    assert world.status.noted_members[0].message.startswith(f"{seen}. ")
+
+
 def no_pods(world: Any) -> None:
     world.pods = []
 

@@ -38,6 +38,10 @@ class DumpHost(Protocol):
         """Devices that are on the bus under its EID."""
         ...
 
+    def dump_asked(self) -> None:
+        """It took the request."""
+        ...
+
     def dump_failed(self, outcome: AdapterOutcome) -> None: ...
 
     def suspect_intrusion(self) -> None:
@@ -145,6 +149,7 @@ class DumpRounds:
         if outcome.intrusion:
             self._host.suspect_intrusion()
         if outcome.delivery is Delivery.ACCEPTED:
+            self._host.dump_asked()
             return True
         self._host.dump_failed(outcome)
         self.dumps.failed(self._now())

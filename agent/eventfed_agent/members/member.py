@@ -16,12 +16,13 @@ from ..pjsip.payloads import Payload, RefreshPayload, StatePayload
 from ..pjsip.sip import Publication, PublicationKind
 from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
+from .evidence import Evidence, refusal_advice
 from .identity import Identity
 from .injection import Injector, tell_dropped
 from .lifetime import Lifetime
 from .liveness import Liveness
 from .mailboxes import MailboxSlots
-from .member_status import ADVICE, OVERWRITES, SAYS_NOTHING, MemberCounters, MemberState, Registry, Verdict, explain
+from .member_status import OVERWRITES, MemberCounters, MemberState, Registry, Verdict, explain
 from .names import PROBE_PREFIX, Filters
 from .news import SharedNews
 from .turns import Turns
@@ -67,7 +68,9 @@ class Member:
         self._rounds = DumpRounds(self.dumps, self.turns, adapter, self)
         self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
         self._news = SharedNews()
+        self.evidence = Evidence(configuration, lambda: registry.strangers)
         self._trouble: str | None = None
+        self._silent = False
         self.refused: tuple[EID, str] | None = None  # under which EID, and whose it is
         self._caught_up = False
         self._restart: asyncio.TimerHandle | None = None
@@ -146,9 +149,11 @@ class Member:
                 self.identity.disappear()
 
     async def _watch_silence(self) -> None:
-        await asyncio.sleep(self._liveness.timing.not_configured_after)
-        if self.identity is None and self.alive and self._trouble is None:
-            self._set_trouble(SAYS_NOTHING)
+        while True:
+            await asyncio.sleep(self._liveness.timing.not_configured_after)
+            if self.identity is None and self.alive and (self._silent or self._trouble is None):
+                self._silent = True
+                self._set_trouble(self.evidence.explain(asyncio.get_running_loop().time()))
 
     async def leave(self, within: float) -> bool:
         """Take everything back that was injected, within `within` seconds; whether that was done."""
@@ -238,7 +243,10 @@ class Member:
         configured = self.configuration.eid
         if eid == self._federation_eid or (configured is not None and configured != str(eid)):
             self.counters.foreign += 1
-            self._journal.warn("foreign_eid", self.name, eid=str(eid), expected=configured or "one of its own")
+            expected = configured or "one of its own"
+            self._journal.warn("foreign_eid", self.name, eid=str(eid), expected=expected)
+            why = f"its EID is {eid}, expected is {expected}: correct entityid in asterisk.conf, or eid of this member"
+            self.evidence.we_refused(why, asyncio.get_running_loop().time())
             return False
         holder = self._registry.holder(eid)
         if holder is not None and holder is not self:
@@ -317,6 +325,8 @@ class Member:
     def _identify(self, eid: EID) -> None:
         self.yield_identity()
         self.refused = None
+        if self._silent:
+            self._settled()
         filters, pause = self._filters, self._liveness.timing.contended_pause
         slots = MailboxSlots(eid, filters.storage, filters.injection, contended_pause=pause)
         injector = Injector(
@@ -362,16 +372,25 @@ class Member:
         self._caught_up = False
         self._rounds.need("freed")  # if it is us whom the member publishes to, the dump will come here
 
+    def dump_asked(self) -> None:
+        self.evidence.it_accepted()
+
     def dump_failed(self, outcome: AdapterOutcome) -> None:
         label = str(outcome.status) if outcome.status else outcome.delivery.value
         self.counters.failures[label] = self.counters.failures.get(label, 0) + 1
-        if outcome.delivery is Delivery.REFUSED and outcome.status in ADVICE:
-            self._set_trouble(ADVICE[outcome.status])
+        advice = refusal_advice(outcome.status, heard=self.identity is not None)
+        if outcome.delivery is Delivery.REFUSED and advice is not None:
+            self._silent = False
+            self._set_trouble(advice)
 
     def _intruded(self) -> None:
         self._journal.warn("possible_intrusion", self.name, **INTRUSION)
         # What was forged under another server's EID ends when that server's state is given again.
         self._give_everything()
+
+    def _settled(self) -> None:
+        self._trouble, self._silent = None, False
+        self._journal.settled("not_configured", self.name)
 
     def _set_trouble(self, trouble: str) -> None:
         if self._trouble != trouble:
@@ -394,8 +413,7 @@ class Member:
         self.intrusions.suspect()
 
     def dump_ended(self, result: DumpResult, *, heard_probe: bool) -> None:
-        self._trouble = None
-        self._journal.settled("not_configured", self.name)
+        self._settled()
         if not heard_probe:
             self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
         if self.identity is not None:

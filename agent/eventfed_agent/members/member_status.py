@@ -7,11 +7,10 @@ from typing import Protocol
 from eventfed import EID
 
 from ..configuration import MemberConfiguration
+from .evidence import Strangers
 
 __all__ = [
-    "ADVICE",
     "OVERWRITES",
-    "SAYS_NOTHING",
     "Holder",
     "MemberCounters",
     "MemberState",
@@ -20,16 +19,7 @@ __all__ = [
     "explain",
 ]
 
-ADVICE = {
-    401: "it does not know our header secret: its pjsip.conf needs the identify section of `eventfed asterisk-config`, "
-    "with the same token",
-    403: "another endpoint is identified before ours: put header first in endpoint_identifier_order of [global]",
-    404: "it has no inbound-publication and asterisk-publication named eventfed: see `eventfed asterisk-config`",
-    489: "its inbound-publication lacks an event package: see `eventfed asterisk-config`",
-}
-SAYS_NOTHING = "it publishes nothing: add the lines of `eventfed asterisk-config` to its pjsip.conf"
 OVERWRITES = "it overwrites what it is given with its own count: set pollmailboxes=no in its voicemail.conf"
-"""What to tell people, by the SIP status that the server answers with."""
 
 
 class MemberState(enum.Enum):
@@ -68,6 +58,8 @@ class Holder(Protocol):
 
 class Registry(Protocol):
     """The agent, as its members see it."""
+
+    strangers: Strangers
 
     def holder(self, eid: EID) -> "Holder | None":
         """The member of this agent that has the EID."""

@@ -45,6 +45,10 @@ class Sources:
         """Whether any member has this address."""
         return host in self._by_host
 
+    def at(self, host: str) -> tuple[Member, ...]:
+        """The members that have this address."""
+        return tuple(self._by_host.get(host, ()))
+
     def member_of(self, request: Request, source: Address, now: float) -> Member | Response:
         """The member that a request from a known address comes from, or what to answer a request that names none."""
         candidates = self._by_host[source.host]
