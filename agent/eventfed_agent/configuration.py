@@ -11,7 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from eventfed import EID, EventfedError
-from eventfed.spec import DepartureSpec, EventSpec, Spec, check_events
+from eventfed.refusals import Writing, refusals
+from eventfed.spec import DepartureSpec, EventSpec, Spec, check_events, worded
 
 __all__ = [
     "NODE_VARIABLE",
@@ -31,7 +32,10 @@ __all__ = [
 NODE_VARIABLE = "EVENTFED_NODE"
 """Environment variable that names the node whose roster an agent serves, where ``[agent] node`` does not."""
 
-_TOKEN = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+_CHECK_TOKEN, _TOKEN_RULE = worded(
+    "^[A-Za-z0-9_-]{1,128}$", "write 1 to 128 letters, digits, '_' and '-': it is one token of a NATS subject"
+)
+_TOKEN = Annotated[str, Field(json_schema_extra=_TOKEN_RULE), _CHECK_TOKEN]
 
 
 class ConfigurationError(EventfedError):
@@ -65,14 +69,16 @@ def _check_host(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise ValueError(f"{text!r} is no IP address: requests are told apart by it, so names do not do") from None
+        raise ValueError(
+            f"{text!r} is no IP address: write one, such as 10.0.0.1; servers are told apart by it"
+        ) from None
 
 
 def _check_eid(text: str) -> str:
     return str(EID.parse(text))
 
 
-Address = Annotated[str, AfterValidator(_check_address)]
+Address = Annotated[str, AfterValidator(_check_address), Field(examples=["10.0.0.1:5066 or [fd00::1]:5066"])]
 
 
 class FederationSection(Spec):
@@ -85,7 +91,9 @@ class FederationSection(Spec):
 class NatsSection(Spec):
     """Where NATS is. Secrets stand in files of their own."""
 
-    servers: Annotated[tuple[str, ...], Field(min_length=1)]
+    servers: Annotated[
+        tuple[Annotated[str, Field(examples=["nats://nats.example.net:4222"])], ...], Field(min_length=1)
+    ]
     subject_prefix: _TOKEN = "eventfed"
     user: str | None = None
     password_file: Path | None = None
@@ -96,7 +104,7 @@ class NatsSection(Spec):
     certificate_file: Path | None = None
     key_file: Path | None = None
     tls_handshake_first: bool = False
-    inbox_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")] = "_INBOX"
+    inbox_prefix: _TOKEN = "_INBOX"
     create_stream: bool = True
     storage: Literal["file", "memory"] = "file"
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
@@ -142,10 +150,10 @@ class MemberConfiguration(Spec):
     """One Asterisk server."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)]
-    host: Annotated[str, AfterValidator(_check_host)]
+    host: Annotated[str, AfterValidator(_check_host), Field(examples=["10.0.0.1"])]
     port: Annotated[int, Field(ge=1, le=65_535)] = 5060
     transport: Literal["udp", "tcp"] = "udp"
-    eid: Annotated[str, AfterValidator(_check_eid)] | None = None
+    eid: Annotated[str, AfterValidator(_check_eid), Field(examples=["02:00:00:00:00:01"])] | None = None
     uid: str | None = None
     etc: Path | None = None
 
@@ -242,7 +250,7 @@ def parse_configuration(text: str, where: str) -> AgentConfiguration:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{where}: no TOML: {error}") from None
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_input=False)]
+        lines = [f"{one.where or 'file'}: {one.message}" for one in refusals(error, AgentConfiguration, Writing.TOML)]
         raise ConfigurationError(f"{where}: " + "; ".join(lines)) from None
 
 

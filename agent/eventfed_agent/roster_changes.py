@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from eventfed.refusals import Writing, refusals
 from eventfed.spec import DepartureSpec, EventSpec, Spec, check_events
 from eventfed.wire.roster import Roster
 
@@ -31,7 +32,7 @@ def with_rules(configuration: AgentConfiguration, roster: Roster | None) -> Agen
     try:
         rules = _Rules.model_validate_json(roster.rules)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'rules'}: {e['msg']}" for e in error.errors(include_input=False)]
+        lines = [f"{one.where or 'rules'}: {one.message}" for one in refusals(error, _Rules, Writing.MANIFEST)]
         raise ConfigurationError(f"roster of {roster.node}: " + "; ".join(lines)) from None
     return configuration.model_copy(update={"events": rules.events, "departure": rules.departure})
 

@@ -1,6 +1,7 @@
 """From the options to a client of the federation."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from eventfed import Federation, FederationSettings, Storage
+from eventfed.refusals import Writing, refusals
 from eventfed.spec import Spec
 from eventfed_agent.configuration import (
     AgentConfiguration,
@@ -76,12 +78,21 @@ def _section(model: type[_Section], values: dict[str, Any]) -> _Section:
         return model.model_validate(values)
     except ValidationError as error:
         mistakes = []
-        for entry in error.errors(include_input=False, include_url=False):
-            field = str(entry["loc"][0]) if entry["loc"] else ""
-            option = _OPTION_NAMES.get(field, "--" + field.replace("_", "-")) if field else "options"
-            text = entry["msg"].removeprefix("Value error, ")
-            mistakes.append(f"give {option}, or --config" if entry["type"] == "missing" else f"{option}: {text}")
+        for one in refusals(error, model, Writing.TOML):
+            option = _option(one.where.partition(".")[0]) if one.where else "options"
+            mistakes.append(f"give {option}, or --config" if one.missing else f"{option}: {_of_options(one.message)}")
         raise ConfigurationError("; ".join(mistakes)) from None
+
+
+def _option(field: str) -> str:
+    return _OPTION_NAMES.get(field, "--" + field.replace("_", "-"))
+
+
+def _of_options(message: str) -> str:
+    """A message about fields of a file, about options."""
+    for field in (*_SECRETS, *_TLS):
+        message = re.sub(rf"\b{field}\b", _option(field), message)
+    return message
 
 
 def _settings(file: AgentConfiguration | None) -> FederationSettings:

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 from pydantic import ValidationError
 
+from eventfed.refusals import Writing, refusals
 from eventfed_agent.configuration import AgentConfiguration, ConfigurationError, read_secret
 from eventfed_agent.listening import unreached
 from eventfed_agent.nats_access import credentials
@@ -58,8 +59,7 @@ def find_mistakes(text: str, *, files: bool) -> tuple[AgentConfiguration | None,
         return None, [Mistake("file", f"no TOML: {error}")]
     except ValidationError as error:
         return None, [
-            Mistake(".".join(map(str, entry["loc"])) or "file", entry["msg"].removeprefix("Value error, "))
-            for entry in error.errors(include_input=False, include_url=False)
+            Mistake(one.where or "file", one.message) for one in refusals(error, AgentConfiguration, Writing.TOML)
         ]
     mistakes = [Mistake(f"members.{number}.host", text) for number, text in unreached(configuration, here=files)]
     return configuration, mistakes + (_file_mistakes(configuration) if files else [])

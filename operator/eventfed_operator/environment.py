@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from eventfed import Credentials, EventfedError
+from eventfed.refusals import Writing, refusals
 
 from .crd.resource import PodTemplateSpec
 from .resources import ChartNats, Settings
@@ -194,7 +195,8 @@ def _agents(environment: Mapping[str, str]) -> dict[str, Any]:
         container = given.pop("containerSecurityContext", {})
         template = PodTemplateSpec.model_validate(given)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
+        wrong = refusals(error, PodTemplateSpec, Writing.MANIFEST)
+        lines = [": ".join(filter(None, (one.where, one.message))) for one in wrong]
         raise MisconfiguredEnvironment(f"EVENTFED_AGENT_POD_TEMPLATE: {'; '.join(lines)}") from None
     except (ValueError, AttributeError, TypeError):
         container, template = None, PodTemplateSpec()

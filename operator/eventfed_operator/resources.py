@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from eventfed import EventfedError, Subjects
+from eventfed.refusals import Writing, refusals
 
 from .crd.resource import (
     GROUP,
@@ -227,7 +228,10 @@ def read_resource(manifest: Mapping[str, Any]) -> Resource:
             finalizers=tuple(metadata.get("finalizers") or ()),
         )
     except ValidationError as error:
-        lines = [f"spec.{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
+        lines = [
+            f"{'.'.join(filter(None, ('spec', one.where)))}: {one.message}"
+            for one in refusals(error, EventFederationSpec, Writing.MANIFEST)
+        ]
         raise InvalidResource("; ".join(lines)) from None
     except (KeyError, ValueError) as error:
         raise InvalidResource(str(error)) from None

@@ -113,9 +113,9 @@ def test_the_version_is_told() -> None:
         ("agent --config absent.toml", "absent.toml"),
         ("members", "give --federation, or --config"),
         ("members --federation pbx", "give --server, or --config"),
-        ("members --federation 'a b' --server nats://127.0.0.1:1", "--federation: String should match pattern"),
+        ("members --federation 'a b' --server nats://127.0.0.1:1", "--federation: write 1 to 128 letters"),
         ("members --federation pbx --server 127.0.0.1", "--server: '127.0.0.1': write nats://HOST:4222"),
-        ("members --config agent.toml --user joe", "user and password_file belong together"),
+        ("members --config agent.toml --user joe", "--user and --password-file belong together"),
         ("members --config agent.toml --user joe --password-file absent", "absent"),
         ("state list --config agent.toml --name '['", "'[' is no regular expression"),
         ("state list --config agent.toml --eid 12", "'12' is no EID"),
@@ -192,7 +192,8 @@ def test_each_mistake_has_a_line_with_its_place(folder: Path) -> None:
     lines = result.stdout.splitlines()
     assert [line.split(": ")[1] for line in lines] == ["federation.name", "members.0.host", "events.1.surplus"]
     assert lines[1] == (
-        "agent.toml: members.0.host: 'pbx.example' is no IP address: requests are told apart by it, so names do not do"
+        "agent.toml: members.0.host: 'pbx.example' is no IP address: write one, such as 10.0.0.1; "
+        "servers are told apart by it"
     )
     document = json.loads(run("validate agent.toml --json").stdout)
     assert (document["file"], document["valid"]) == ("agent.toml", False)

@@ -52,21 +52,30 @@ def test_an_eid_may_be_written_in_either_case() -> None:
 WRONG = {
     "no TOML": ("[federation", "no TOML: Expected"),
     "nested without end": ("a = " + "[" * 100_000, "no TOML"),
-    "no federation": (LEAST.replace('[federation]\nname = "pbx"', ""), "federation: Field required"),
-    "no nats": (LEAST.replace('[nats]\nservers = ["nats://127.0.0.1:4222"]', ""), "nats: Field required"),
-    "no events": (LEAST.replace('events = [{ type = "device_state" }]', ""), "events: Field required"),
+    "no federation": (
+        LEAST.replace('[federation]\nname = "pbx"', ""),
+        r"federation: is missing: write a section \[federation\] with name",
+    ),
+    "no nats": (
+        LEAST.replace('[nats]\nservers = ["nats://127.0.0.1:4222"]', ""),
+        r"nats: is missing: write a section \[nats\] with servers",
+    ),
+    "no events": (
+        LEAST.replace('events = [{ type = "device_state" }]', ""),
+        r"events: is missing: write \[\[events\]\] sections, each with type",
+    ),
     "events twice": (
         LEAST.replace("}]", '}, { type = "device_state" }]'),
         "events: .*device_state is listed twice: merge the two entries",
     ),
-    "mwi without storage": (LEAST.replace("device_state", "mwi"), r"events\.0: .*mwi needs voicemailStorage"),
+    "mwi without storage": (LEAST.replace("device_state", "mwi"), r"events\.0: .*mwi needs voicemail_storage"),
     "a wrong pattern": (
         LEAST.replace("}]", ', exclude = ["("] }]'),
         r"events\.0\.exclude\.0: .*'\(' is no regular expression",
     ),
-    "a federation with a dot": (LEAST.replace('"pbx"', '"voice.pbx"'), r"federation\.name: .*should match pattern"),
-    "a field nobody knows": (LEAST + "[agents]\n", "agents: Extra inputs are not permitted"),
-    "no server": (LEAST.replace('"nats://127.0.0.1:4222"', ""), r"nats\.servers: .*at least 1 item"),
+    "a federation with a dot": (LEAST.replace('"pbx"', '"voice.pbx"'), r"federation\.name: write 1 to 128 letters"),
+    "a field nobody knows": (LEAST + "[agents]\n", r"agents: there is no such field: write agent"),
+    "no server": (LEAST.replace('"nats://127.0.0.1:4222"', ""), r"nats\.servers: write a list of at least 1 entry"),
     "a server without scheme": (
         LEAST.replace("nats://", ""),
         r"nats\.servers: .*write nats://HOST:4222 or tls://HOST:4222",
@@ -81,13 +90,13 @@ WRONG = {
         LEAST + 'certificate_file = "/run/c"\n',
         "certificate_file and key_file belong together",
     ),
-    "too many replicas": (LEAST + "replicas = 7\n", r"nats\.replicas: .*less than or equal to 5"),
+    "too many replicas": (LEAST + "replicas = 7\n", r"nats\.replicas: write a whole number from 1 to 5"),
     "listen without port": (
         LEAST + '[agent]\nlisten = ["0.0.0.0"]\n',
         r"agent\.listen\.0: .*write ADDRESS:PORT, such as 10\.0\.0\.1:5066 or \[fd00::1\]:5066",
     ),
-    "listen nowhere": (LEAST + "[agent]\nlisten = []\n", r"agent\.listen: .*at least 1 item"),
-    "too many lanes": (LEAST + "[agent]\nlanes = 64\n", r"agent\.lanes: .*less than or equal to 16"),
+    "listen nowhere": (LEAST + "[agent]\nlisten = []\n", r"agent\.listen: write a list of at least 1 entry"),
+    "too many lanes": (LEAST + "[agent]\nlanes = 64\n", r"agent\.lanes: write a whole number from 1 to 16"),
     "a member by name": (
         LEAST + MEMBER.replace("10.0.0.1", "pbx-a.example"),
         r"members\.0\.host: .*'pbx-a.example' is no IP address",
@@ -96,8 +105,14 @@ WRONG = {
         LEAST + MEMBER + 'eid = "zzz"\n',
         r"members\.0\.eid: .*'zzz' is no EID: write six bytes as 02:00:00:00:00:0a",
     ),
-    "a port that is none": (LEAST + MEMBER + "port = 70000\n", r"members\.0\.port: .*less than or equal to 65535"),
-    "a transport nobody speaks": (LEAST + MEMBER + 'transport = "sctp"\n', r"members\.0\.transport: .*'udp' or 'tcp'"),
+    "a port that is none": (
+        LEAST + MEMBER + "port = 70000\n",
+        r"members\.0\.port: write a whole number from 1 to 65535",
+    ),
+    "a transport nobody speaks": (
+        LEAST + MEMBER + 'transport = "sctp"\n',
+        r"members\.0\.transport: write \"udp\" or \"tcp\"",
+    ),
     "two of one name": (
         LEAST + MEMBER + MEMBER.replace("10.0.0.1", "10.0.0.2"),
         "two members are named 'a': give each a name of its own",
@@ -118,8 +133,11 @@ WRONG = {
         + 'eid = "02:00:00:00:00:0A"\n',
         "two members have the EID 02:00:00:00:00:0a: each server needs an entityid of its own",
     ),
-    "a grace of nothing": (LEAST + "[departure]\ngrace_period = 0\n", r"departure\.grace_?[pP]eriod: .*equal to 1"),
-    "a keep-alive of nothing": (LEAST + "[timing]\nkeep_alive = 0\n", r"timing\.keep_?[aA]live: .*greater than 0"),
+    "a grace of nothing": (
+        LEAST + "[departure]\ngrace_period = 0\n",
+        r"departure\.grace_period: write a number from 1 to 86400",
+    ),
+    "a keep-alive of nothing": (LEAST + "[timing]\nkeep_alive = 0\n", r"timing\.keep_alive: write a number above 0"),
 }
 
 

@@ -345,7 +345,10 @@ def test_a_resource_is_read_with_its_defaults(operator_world: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"spec": {}}, r"spec\.members: Field required; spec\.events: Field required"),
+        (
+            {"spec": {}},
+            r"spec\.members: is missing: write an object with selector; spec\.events: is missing: write a list of objects",
+        ),
         ({"metadata": {"name": "Pbx"}}, r"metadata\.name: use 1 to 40 characters"),
         ({"metadata": {"creationTimestamp": "2026-03-01T11:00:00"}}, "has no time zone"),
     ],

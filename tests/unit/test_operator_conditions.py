@@ -396,10 +396,10 @@ def test_a_status_is_worth_a_write_when_it_differs() -> None:
 
 def test_an_invalid_spec_is_told_and_the_rest_stays(world: Any) -> None:
     before = {one.type: one for one in world.status.conditions}
-    status = invalid_status(world.status, generation=7, message="spec.events: Field required", now=world.now)
+    status = invalid_status(world.status, generation=7, message="spec.events: is missing: write a list", now=world.now)
     after = {one.type: one for one in status.conditions}
     assert (after["Ready"].status, after["Ready"].reason) == ("False", "InvalidSpec")
-    assert after["Ready"].message == "spec.events: Field required"
+    assert after["Ready"].message == "spec.events: is missing: write a list"
     assert after["AgentsReady"].status == before["AgentsReady"].status
     assert after["AgentsReady"].last_transition_time == before["AgentsReady"].last_transition_time
     assert (status.observed_generation, status.members) == (7, world.status.members)
