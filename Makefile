@@ -62,11 +62,16 @@ package: $(READY) ## dist/: wheel, chart, plain manifest, bill of materials, ima
 platforms: $(READY) ## Ask the package index for each package's wheels, and write docs/platforms.md
 	@$(BIN)/python release/platforms.py --write
 
+# One that is named is used, also where an environment of another one stands already.
+ifeq ($(origin PYTHON),command line)
+.PHONY: $(READY)
+endif
 # A Python of the machine may have been replaced under the environment: one that does not start is made anew.
 $(READY): pyproject.toml lab/pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "eventfed needs Python 3.11 or later: install it, or name it with make PYTHON=/path/to/python3" >&2; exit 1; fi
-	@if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then \
+	@wanted=$$($(PYTHON) -c 'import sys; print(sys.version)') || { echo "PYTHON=$(PYTHON) does not run" >&2; exit 1; }; \
+	if [ "$$($(BIN)/python -c 'import pip, sys; print(sys.version)' 2>/dev/null)" != "$$wanted" ]; then \
 		echo "making the virtual environment $(VENV) with $$($(PYTHON) --version)" >&2; \
 		rm -rf $(VENV); \
 		$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); \

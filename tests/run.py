@@ -100,8 +100,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def _turn() -> int:
-    number = os.environ.get("EVENTFED_CI_NUMBER", "")
-    return int(number) if number.isdigit() else int(_git("rev-list", "--count", "HEAD") or 0)
+    given = os.environ.get("EVENTFED_CI_NUMBER")
+    return _number("EVENTFED_CI_NUMBER", given) if given else int(_git("rev-list", "--count", "HEAD") or 0)
+
+
+def _number(variable: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise SystemExit(f"{variable}: write a whole number, not {text!r}")
+    return int(text)
 
 
 def _git(*arguments: str) -> str:
@@ -116,7 +122,7 @@ def examples(chosen: argparse.Namespace) -> int:
     """How many generated inputs each parser gets: EVENTFED_EXAMPLES, else by the length of the run."""
     given = os.environ.get("EVENTFED_EXAMPLES")
     if given:
-        return int(given)
+        return _number("EVENTFED_EXAMPLES", given)
     return EXAMPLES_IN_FULL if chosen.full else EXAMPLES_IN_PART if chosen.part else EXAMPLES
 
 

@@ -15,6 +15,7 @@ from ._errors import (
     ClusterUnavailable,
     ControlPlaneUnavailable,
     LabError,
+    NamedUnusable,
     NatsUnavailable,
 )
 from ._federated import Federated
@@ -60,6 +61,7 @@ __all__ = [
     "LabError",
     "Lamps",
     "MailboxCounts",
+    "NamedUnusable",
     "NatsServer",
     "NatsUnavailable",
     "Notification",

@@ -27,11 +27,11 @@ class Cluster:
     Pods are reached by routes of this machine over the nodes' addresses, so it has to be Linux, and we root.
 
     Args:
-        kubeconfig: how it is reached.
+        kubeconfig: how it is reached: a file, or several as ``KUBECONFIG`` has them.
         programs: the folder of kubectl, helm and kind; None: they are on PATH.
     """
 
-    def __init__(self, kubeconfig: Path, programs: Path | None = None) -> None:
+    def __init__(self, kubeconfig: Path | str, programs: Path | None = None) -> None:
         path = os.environ.get("PATH", os.defpath)
         self.environment = {
             **os.environ,
@@ -42,7 +42,7 @@ class Cluster:
         self._phone_host = ""
 
     @classmethod
-    async def open(cls, kubeconfig: Path, programs: Path | None = None) -> Self:
+    async def open(cls, kubeconfig: Path | str, programs: Path | None = None) -> Self:
         """Make the routes to its pods.
 
         Raises:

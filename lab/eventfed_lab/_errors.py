@@ -10,12 +10,17 @@ __all__ = [
     "ClusterUnavailable",
     "ControlPlaneUnavailable",
     "LabError",
+    "NamedUnusable",
     "NatsUnavailable",
 ]
 
 
 class LabError(EventfedError):
     """Root of the lab's exceptions; also raised itself when a server or phone does not do what was asked."""
+
+
+class NamedUnusable(LabError):
+    """What an environment variable names cannot be used. Nothing else is taken in its place, and nothing skipped."""
 
 
 class AsteriskUnavailable(LabError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ._errors import AsteriskUnavailable
+from ._errors import AsteriskUnavailable, NamedUnusable
 
 __all__ = ["AsteriskRoot", "obtain_asterisk"]
 
@@ -62,6 +62,7 @@ def obtain_asterisk(progress: Callable[[str], None] = lambda line: None, *, vers
 
     Raises:
         AsteriskUnavailable: with the plain reason.
+        NamedUnusable: EVENTFED_ASTERISK_ROOT or EVENTFED_CACHE names what cannot be used.
     """
     if version is not None and version not in _SUITES:
         raise AsteriskUnavailable(f"Asterisk {version} is in no suite of Debian: ask for one of {sorted(_SUITES)}")
@@ -75,7 +76,6 @@ def obtain_asterisk(progress: Callable[[str], None] = lambda line: None, *, vers
     key = hashlib.sha256("\n".join((suite, *packages, *_OPTIONS)).encode()).hexdigest()[:12]
     cache = _cache()
     root = cache / f"asterisk-{key}"
-    cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"asterisk-{key}.lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,7 +90,12 @@ def obtain_asterisk(progress: Callable[[str], None] = lambda line: None, *, vers
 def _at_hand(progress: Callable[[str], None], version: int | None) -> AsteriskRoot | None:
     """What need not be built, if it is of that version."""
     if given := os.environ.get("EVENTFED_ASTERISK_ROOT"):
-        named = _inspect(Path(given), "environment")
+        try:
+            named = _inspect(Path(given), "environment")
+        except AsteriskUnavailable as error:
+            raise NamedUnusable(
+                f"EVENTFED_ASTERISK_ROOT: {error}; name another root, or unset it to have one found or built"
+            ) from None
         if version is None or named.major == version:
             return named
     if program := shutil.which("asterisk"):
@@ -108,10 +113,17 @@ def _of(root: AsteriskRoot, version: int | None) -> AsteriskRoot:
 
 
 def _cache() -> Path:
-    if given := os.environ.get("EVENTFED_CACHE"):
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "eventfed"
+    """The cache's folder, which is there then."""
+    given, base = os.environ.get("EVENTFED_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    folder = Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "eventfed"
+    if given and not folder.is_absolute():
+        raise NamedUnusable(f"EVENTFED_CACHE: {given} depends on where a program is started: write an absolute path")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        named = NamedUnusable if given else AsteriskUnavailable
+        raise named(f"{'EVENTFED_CACHE: ' if given else ''}the folder {folder} cannot be made: {error}") from None
+    return folder
 
 
 def _inspect(path: Path, source: Literal["environment", "installed", "built"], program: str = "") -> AsteriskRoot:

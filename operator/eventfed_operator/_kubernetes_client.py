@@ -27,11 +27,13 @@ _CONFLICT = 409
 _NOT_FOUND = 404
 _UNPROCESSABLE = 422
 _BAD_REQUEST = 400
+_IN_POD = "KUBERNETES_SERVICE_HOST"
+"""The kubelet sets it in each container."""
 
 
 @asynccontextmanager
 async def open_kubernetes(*, pooled: bool = True) -> AsyncIterator["KubernetesClient"]:
-    """Connect with the pod's service account, outside of a cluster with ``KUBECONFIG``.
+    """Connect as ``KUBECONFIG`` says where it is set, else with the pod's service account, else ``~/.kube/config``.
 
     Args:
         pooled: keep connections for the next request. Without, no request waits for one that has fallen silent.
@@ -42,16 +44,17 @@ async def open_kubernetes(*, pooled: bool = True) -> AsyncIterator["KubernetesCl
     configuration = client.Configuration()
     # Two watches of each EventFederation stay open; more than the library's limit would starve all other requests.
     configuration.connection_pool_maxsize = 0
+    named = os.environ.get("KUBECONFIG")  # the library looks at it only when it is imported
     try:
-        try:
+        if not named and _IN_POD in os.environ:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except config.ConfigException:
-            # The library looks at KUBECONFIG only when it is imported.
+        else:
             await config.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration
+                config_file=named or None, client_configuration=configuration
             )
     except (config.ConfigException, OSError) as error:
-        raise ApiError(0, f"no credentials: neither a service account nor KUBECONFIG ({error})") from None
+        where = f"KUBECONFIG is {named}" if named else "there is neither a service account nor KUBECONFIG"
+        raise ApiError(0, f"no credentials: {where} ({error})") from None
     async with client.ApiClient(configuration) as api:
         if not pooled:
             connector = aiohttp.TCPConnector(ssl=api.rest_client.ssl_context, force_close=True)

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -185,6 +187,42 @@ async def test_a_killed_demo_takes_its_processes_along() -> None:
         async with asyncio.timeout(5):
             while running.running():  # noqa: ASYNC110 - the kernel ends them, nobody tells us
                 await asyncio.sleep(0.05)
+
+
+def _copy(root: Path, there: Path) -> None:
+    for link in (["--link"], []):  # on one file system it takes no room
+        if subprocess.run(["cp", "--archive", *link, str(root), str(there)], capture_output=True).returncode == 0:
+            return
+        shutil.rmtree(there, ignore_errors=True)
+    raise AssertionError(f"{root} cannot be copied")
+
+
+@pytest.mark.parametrize("kind", ["asterisk", "auto"])
+async def test_a_root_that_was_named_and_has_no_voicemail_is_refused_and_nothing_taken_in_its_place(
+    asterisk_root: AsteriskRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    if asterisk_root.path == Path("/"):
+        pytest.skip("this machine's own Asterisk cannot be copied without its voicemail")
+    root = tmp_path / "root"
+    await asyncio.to_thread(_copy, asterisk_root.path, root)
+    (root / asterisk_root.modules.lstrip("/") / "app_voicemail.so").unlink()
+    monkeypatch.setenv("EVENTFED_ASTERISK_ROOT", str(root))
+    async with demo("--check", "--kind", kind) as running:
+        out, err = await running.communicate(60)
+    assert running.process.returncode == 1
+    assert "EVENTFED_ASTERISK_ROOT: " in out + err
+    assert "lacks one of" in out + err
+    assert "SIMULATED" not in err
+
+
+async def test_a_cluster_demo_whose_kubeconfig_is_missing_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    async with demo("--json", "--cluster") as running:
+        out, _ = await running.communicate(30)
+    assert running.process.returncode == 1
+    assert f"KUBECONFIG: there is no file {tmp_path}/none" in json.loads(out)["steps"][0]["seen"]
 
 
 async def test_a_demo_that_cannot_be_set_up_still_gives_its_document(

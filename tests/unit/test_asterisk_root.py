@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eventfed_lab import AsteriskUnavailable, obtain_asterisk
+from eventfed_lab import AsteriskUnavailable, NamedUnusable, obtain_asterisk
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +32,18 @@ def test_a_user_who_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_given_root_without_asterisk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("EVENTFED_ASTERISK_ROOT", str(tmp_path))
-    with pytest.raises(AsteriskUnavailable, match="does not run"):
+    program(tmp_path / "bin", "asterisk", "echo Asterisk 22.10.1")  # what else could be had
+    with pytest.raises(NamedUnusable, match=r"^EVENTFED_ASTERISK_ROOT: .* does not run: .*; name another root"):
         obtain_asterisk()
+
+
+def test_a_cache_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (tmp_path / "file").touch()
+    for given, problem in ((str(tmp_path / "file" / "x"), "cannot be made"), ("here", "write an absolute path")):
+        monkeypatch.setenv("EVENTFED_CACHE", given)
+        with pytest.raises(NamedUnusable, match=f"^EVENTFED_CACHE: .*{problem}"):
+            obtain_asterisk()
 
 
 def test_an_old_installed_asterisk_is_told_and_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

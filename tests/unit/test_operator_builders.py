@@ -347,7 +347,7 @@ def test_a_resource_is_read_with_its_defaults(operator_world: Any) -> None:
     [
         (
             {"spec": {}},
-            r"spec\.members: is missing: write an object with selector; spec\.events: is missing: write a list of objects",
+            r"spec\.members: is missing: write an object with selector; spec\.events: is missing: write a list",
         ),
         ({"metadata": {"name": "Pbx"}}, r"metadata\.name: use 1 to 40 characters"),
         ({"metadata": {"creationTimestamp": "2026-03-01T11:00:00"}}, "has no time zone"),

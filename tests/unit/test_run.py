@@ -124,3 +124,12 @@ def test_a_second_try_that_did_not_run_mends_nothing() -> None:
     suite = run.Suite("bus", passed=7, failed=2, failures=["t::one", "t::two"])
     suite.settle(run.Suite("bus", passed=1))
     assert (suite.passed, suite.failed, suite.second_try) == (7, 2, [])
+
+
+@pytest.mark.parametrize("variable", ["EVENTFED_CI_NUMBER", "EVENTFED_EXAMPLES"])
+def test_a_number_that_is_none_is_refused_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "seven")
+    with pytest.raises(SystemExit, match=f"{variable}: write a whole number, not 'seven'"):
+        run.examples(run.parse_arguments(["--part", "auto/3"]))

@@ -129,7 +129,7 @@ class ClusterGround:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Federated[Any]]:
-        kubeconfig = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube/config")
+        kubeconfig = _kubeconfig()
         cluster = await Cluster.open(kubeconfig)
         await install_chart(cluster, self._checkout / "charts/eventfed", "--reuse-values")
         spec = {"departure": {"gracePeriod": _GRACE}}
@@ -148,3 +148,12 @@ class ClusterGround:
     async def kill(self, server: FederatedServer) -> None:
         assert self._pbx is not None
         await self._pbx.lose(server.name)
+
+
+def _kubeconfig() -> str:
+    given = os.environ.get("KUBECONFIG")
+    files = [Path(file) for file in (given or str(Path.home() / ".kube/config")).split(os.pathsep) if file]
+    if not any(file.is_file() for file in files):
+        named = f"KUBECONFIG: there is no file {given}" if given else f"there is no {files[0]}"
+        raise ClusterUnavailable(f"{named}: name the file of a cluster (make kind-demo makes one) in KUBECONFIG")
+    return os.pathsep.join(map(str, files))
