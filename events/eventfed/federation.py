@@ -52,8 +52,7 @@ _log = logging.getLogger("eventfed.federation")
 class Federation:
     """One client of one federation. Make it by `Federation.connect`; use it in one event loop only.
 
-    It keeps trying for ever: NATS may be away at the start or later, without its store, or hung. `connected`,
-    `synced` and `problem` tell how things stand.
+    It goes on trying while NATS is away, lost its store, or hangs: see `connected`, `synced` and `problem`.
     """
 
     def __init__(
@@ -329,6 +328,7 @@ class Federation:
         self._intake.stored(message)
 
     def replay_ended(self) -> None:
+        self._link.was_of_use()
         self._was_synced = True
         self.health.replay_ended()
         self.rosters.end_replay()

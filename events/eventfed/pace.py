@@ -6,9 +6,10 @@ Every retry in eventfed waits for a `Backoff`; `tests/unit/test_retries.py` list
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 
-__all__ = ["Backoff", "until_due"]
+__all__ = ["Backoff", "Turns", "until_due"]
 
 _SPREAD = 0.5
 
@@ -94,3 +95,71 @@ async def until_due(backoff: Backoff, evidence: asyncio.Event | None = None) -> 
     # A timer may fire a moment too early by the clock that counts here.
     while (left := backoff.left(clock())) > 0:  # noqa: ASYNC110
         await asyncio.sleep(left)
+
+
+class Turns:
+    """Which questions may go to one peer while it refuses them, or does not answer.
+
+    A peer is asked over several streams. A stream whose last question was accepted asks as it likes. All others take
+    turns: one question is under way at a time, and after a failure none for the pause of one `Backoff`. So a peer that
+    refuses gets one question in `floor` seconds at most, however many streams there are.
+
+    Args:
+        floor, limit: of the `Backoff`, in seconds.
+    """
+
+    def __init__(self, floor: float, limit: float) -> None:
+        self._backoff = Backoff(floor, limit)
+        self._accepted: set[Hashable] = set()
+        self._failed: set[Hashable] = set()
+        self._proven = False
+        self._one = asyncio.Lock()
+        self._hurried = asyncio.Event()
+
+    @asynccontextmanager
+    async def turn(self, stream: Hashable) -> AsyncIterator[None]:
+        """While the context is open, ask one question; say how it went before it is closed."""
+        if self._is_free(stream):
+            yield
+            return
+        async with self._one:
+            if not self._is_free(stream):
+                self._hurried.clear()
+                await until_due(self._backoff, self._hurried)
+            yield
+
+    def succeeded(self, stream: Hashable) -> None:
+        """A question was accepted."""
+        if stream not in self._accepted:
+            self._backoff.succeeded(_now())
+        self._accepted.add(stream)
+        self._failed.discard(stream)
+        self._proven = True
+
+    def failed(self, stream: Hashable, *, only: bool = False, at_least: float = 0.0) -> None:
+        """A question was refused, or not answered.
+
+        Args:
+            only: it says nothing of streams that were not tried yet.
+            at_least: how long the peer asked us to wait.
+        """
+        self._accepted.discard(stream)
+        self._failed.add(stream)
+        self._proven = self._proven and only
+        self._backoff.failed(_now(), at_least=at_least)
+
+    def left(self, stream: Hashable) -> float:
+        """How many seconds the stream has to wait."""
+        return 0.0 if self._is_free(stream) else self._backoff.left(_now())
+
+    def hurry(self) -> None:
+        """The peer has changed: it may be asked again as soon as `floor` has passed since it failed."""
+        self._backoff.hurry(_now())
+        self._hurried.set()
+
+    def _is_free(self, stream: Hashable) -> bool:
+        return stream in self._accepted or (self._proven and stream not in self._failed)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -11,6 +11,8 @@ import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
+from eventfed.pace import Turns
+
 from .kubernetes_api import AddressTaken, ApiError, Document, Listing, WatchEvent, WatchExpired, resource_path
 from .resources import FIELD_MANAGER
 
@@ -29,6 +31,8 @@ _UNPROCESSABLE = 422
 _BAD_REQUEST = 400
 _IN_POD = "KUBERNETES_SERVICE_HOST"
 """The kubelet sets it in each container."""
+_FLOOR, _LIMIT = 1.0, 5.0
+_LONGEST_WISH = 60.0
 
 
 @asynccontextmanager
@@ -36,7 +40,8 @@ async def open_kubernetes(*, pooled: bool = True) -> AsyncIterator["KubernetesCl
     """Connect as ``KUBECONFIG`` says where it is set, else with the pod's service account, else ``~/.kube/config``.
 
     Args:
-        pooled: keep connections for the next request. Without, no request waits for one that has fallen silent.
+        pooled: keep connections for the next request, and hold requests back while the API server refuses all of them.
+            Without, no request waits for another one.
 
     Raises:
         ApiError: there are no credentials.
@@ -59,14 +64,19 @@ async def open_kubernetes(*, pooled: bool = True) -> AsyncIterator["KubernetesCl
         if not pooled:
             connector = aiohttp.TCPConnector(ssl=api.rest_client.ssl_context, force_close=True)
             api.rest_client.pool_manager = aiohttp.ClientSession(connector=connector, trust_env=True)
-        yield KubernetesClient(api)
+        yield KubernetesClient(api, turns=Turns(_FLOOR, _LIMIT) if pooled else None)
 
 
 class KubernetesClient:
-    """See `KubernetesApi`."""
+    """See `KubernetesApi`.
 
-    def __init__(self, api: client.ApiClient) -> None:
+    Args:
+        turns: which requests go while the API server refuses all of them; None: all.
+    """
+
+    def __init__(self, api: client.ApiClient, *, turns: Turns | None = None) -> None:
         self._api = api
+        self._turns = turns
 
     async def get(self, kind: str, namespace: str, name: str) -> Document | None:
         try:
@@ -149,9 +159,9 @@ class KubernetesClient:
         body: Document | None = None,
         content: str = "application/json",
     ) -> dict[str, Any]:
+        response = await self._request(method, path, query or {}, body, content)
         try:
             async with asyncio.timeout(_REQUEST):
-                response = await self._request(method, path, query or {}, body, content)
                 answer = json.loads(await response.read())
         except TimeoutError:
             raise ApiError(0, f"no answer to {method} {path} within {_REQUEST:.0f} s") from None
@@ -171,6 +181,29 @@ class KubernetesClient:
         timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109
     ) -> aiohttp.ClientResponse:
         """The response, if its status is one of success; its body is not read yet."""
+        if self._turns is None:
+            return await self._send(method, path, query, body, content, timeout)
+        async with self._turns.turn(self):
+            try:
+                response = await self._send(method, path, query, body, content, timeout)
+            except ApiError as error:
+                if error.is_outage:
+                    self._turns.failed(self, at_least=error.retry_after)
+                else:
+                    self._turns.succeeded(self)
+                raise
+            self._turns.succeeded(self)
+            return response
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Document | None,
+        content: str,
+        timeout: aiohttp.ClientTimeout | None,  # noqa: ASYNC109
+    ) -> aiohttp.ClientResponse:
         given = [(name, value) for name, value in query.items() if value]
         try:
             request = await self._api.param_serialize(
@@ -189,7 +222,13 @@ class KubernetesClient:
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(0, f"{method} {path}: {str(error) or type(error).__name__}") from None
         kind_of_error = WatchExpired if response.status == _GONE else ApiError
-        raise kind_of_error(response.status, f"{method} {path}: {_reason(text)}")
+        retry_after = _seconds(response.headers.get("Retry-After", ""))
+        raise kind_of_error(response.status, f"{method} {path}: {_reason(text)}", retry_after=retry_after)
+
+
+def _seconds(wish: str) -> float:
+    """A ``Retry-After`` in seconds, which is what API servers send (RFC 9110, 10.2.3); 0 for anything else."""
+    return min(float(wish), _LONGEST_WISH) if wish.isascii() and wish.isdecimal() else 0.0
 
 
 def _reason(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ __all__ = ["Candidate", "Election", "LeadershipLost"]
 _log = logging.getLogger("eventfed.operator")
 _CONFLICT = 409
 _RENEW_SHARE = 2 / 3
+_LAST_WORD = 3.0
 
 
 class LeadershipLost(ApiError):
@@ -85,11 +87,12 @@ class Election:
         self._settings = settings
         self._health = health
         self._candidate = Candidate(settings)
+        self._asked_to_wait = 0.0
 
     async def win(self) -> None:
         """Wait until we hold the Lease."""
         while not await self._take():  # noqa: ASYNC110 - the Lease tells nobody that it is free
-            await asyncio.sleep(self._settings.renewal)
+            await asyncio.sleep(self._pause)
         self._health.leading = True
         _log.info("%s leads, by Lease %s", self._settings.identity, self._settings.name)
 
@@ -102,7 +105,8 @@ class Election:
         settings = self._settings
         limit, renewed = settings.duration * _RENEW_SHARE, time.monotonic()
         while True:
-            await asyncio.sleep(max(0.0, min(settings.renewal, renewed + limit - time.monotonic())))
+            # A leader has to know in time that it is none any more, whatever the API server asks for.
+            await asyncio.sleep(max(0.0, min(self._pause, renewed + limit - time.monotonic())))
             # Others count from when the Lease was written, which is before the answer comes.
             began = time.monotonic()
             try:
@@ -118,20 +122,27 @@ class Election:
                 raise LeadershipLost(0, f"Lease {settings.name} could not be renewed for {limit:.0f} s")
 
     async def give_back(self) -> None:
-        """So that the next one need not wait."""
+        """So that the next one need not wait. It takes 3 s at most: what does not succeed lapses by itself."""
         settings = self._settings
         self._health.leading = False
         try:
-            present = await self._api.get("Lease", settings.namespace, settings.name)
-            if present is not None and (present.get("spec") or {}).get("holderIdentity") == settings.identity:
-                wanted = self._candidate.lease(present, wall=datetime.now(UTC), holder="")
-                await self._api.replace("Lease", settings.namespace, settings.name, wanted)
-        except ApiError as error:
-            _log.warning("Lease %s could not be given back: %s", settings.name, error)
+            async with asyncio.timeout(_LAST_WORD):
+                present = await self._api.get("Lease", settings.namespace, settings.name)
+                if present is not None and (present.get("spec") or {}).get("holderIdentity") == settings.identity:
+                    wanted = self._candidate.lease(present, wall=datetime.now(UTC), holder="")
+                    await self._api.replace("Lease", settings.namespace, settings.name, wanted)
+        except (ApiError, TimeoutError) as error:
+            _log.warning("Lease %s could not be given back: %s", settings.name, str(error) or "no answer")
+
+    @property
+    def _pause(self) -> float:
+        """Until the Lease is looked at again, in seconds. Chance keeps two candidates from asking together."""
+        return max(self._settings.renewal * random.uniform(0.8, 1.0), self._asked_to_wait)
 
     async def _take(self) -> bool:
         """Try once. A refusal of the API server is no, an outage too."""
         settings = self._settings
+        self._asked_to_wait = 0.0
         try:
             present = await self._api.get("Lease", settings.namespace, settings.name)
             self._health.contact = True
@@ -143,6 +154,7 @@ class Election:
             else:
                 await self._api.replace("Lease", settings.namespace, settings.name, wanted)
         except ApiError as error:
+            self._asked_to_wait = error.retry_after
             if error.status != _CONFLICT:
                 _log.warning("Lease %s: %s", settings.name, error)
             return False

@@ -19,6 +19,8 @@ __all__ = [
     "resource_path",
 ]
 
+_OUTAGES = frozenset({0, 401, 429})
+
 Document: TypeAlias = Mapping[str, Any]
 
 _PATHS = {
@@ -39,11 +41,18 @@ class ApiError(EventfedError):
 
     Args:
         status: the HTTP status; 0 where there was no answer.
+        retry_after: for how many seconds the API server asked not to be asked again.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(f"Kubernetes API: {message} ({status})" if status else f"Kubernetes API: {message}")
         self.status = status
+        self.retry_after = retry_after
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether the API server would answer any other request in the same way at present."""
+        return self.status in _OUTAGES or self.status >= 500
 
 
 class AddressTaken(ApiError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 
 from eventfed import Credentials, EventfedError
 
@@ -120,4 +121,4 @@ class Supervisor:
                     key = one["metadata"]["namespace"], one["metadata"]["name"]
                     if key not in self.keepers:
                         self.concerns(*key)
-            await asyncio.sleep(self._resync)
+            await asyncio.sleep(self._resync * random.uniform(1.0, 1.1))

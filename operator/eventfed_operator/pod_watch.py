@@ -5,14 +5,16 @@ import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from eventfed.pace import Backoff, until_due
+
 from .kubernetes_api import ApiError, Document, KubernetesApi, WatchEvent, WatchExpired
 
 __all__ = ["PodWatch", "Pods"]
 
 _log = logging.getLogger("eventfed.operator")
 _RELIST = 300.0
-_PAUSE = 1.0
-_PAUSE_LIMIT = 15.0
+_FLOOR, _LIMIT = 1.0, 15.0
+_NEXT_WATCH = 0.25
 
 
 class Pods:
@@ -74,9 +76,11 @@ class PodWatch:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        pause = _PAUSE
+        backoff = Backoff(_FLOOR, _LIMIT)
+        clock = asyncio.get_running_loop().time
         while True:
             self._restart.clear()
+            backoff.succeeded(clock())
             try:
                 async with asyncio.TaskGroup() as group:
                     following = group.create_task(self._follow())
@@ -84,14 +88,14 @@ class PodWatch:
                     await asyncio.wait((following, restarting), return_when=asyncio.FIRST_COMPLETED)
                     following.cancel()
                     restarting.cancel()
-                pause = _PAUSE
             except* WatchExpired:
-                pause = _PAUSE
+                backoff.failed(clock())
             except* ApiError as several:
                 self.failures += 1
-                _log.warning("pods of %s (%s): %s", self._namespace, self.selector, several.exceptions[0])
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _PAUSE_LIMIT)
+                error = several.exceptions[0]
+                _log.warning("pods of %s (%s): %s", self._namespace, self.selector, error)
+                backoff.failed(clock(), at_least=error.retry_after if isinstance(error, ApiError) else 0.0)
+            await until_due(backoff)
 
     async def _follow(self) -> None:
         """One list, and what changes for five minutes."""
@@ -105,7 +109,7 @@ class PodWatch:
             self._on_change()
         version = listing.version
         clock = asyncio.get_running_loop().time
-        until = clock() + _RELIST
+        until, watches = clock() + _RELIST, Backoff(_NEXT_WATCH, _LIMIT)
         while (left := until - clock()) > 1:
             watch = self._api.watch("Pod", self._namespace, selector=selector, version=version, seconds=left)
             async for event in watch:
@@ -113,4 +117,5 @@ class PodWatch:
                 if self._pods.heard(event):
                     self._on_change()
             # A watch that ends at once, and again, must not become a busy loop.
-            await asyncio.sleep(_PAUSE / 4)
+            watches.rest(clock())
+            await until_due(watches)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -16,7 +16,6 @@ from .election import Election
 from .environment import OperatorConfiguration, read_environment
 from .federation_bus import open_nats_bus
 from .health import Health
-from .kubernetes_api import ApiError
 from .manager import Supervisor
 from .operator_endpoints import serve_endpoints
 from .operator_metrics import render_metrics
@@ -63,11 +62,8 @@ async def run_operator(configuration: OperatorConfiguration) -> None:
     stop, health = asyncio.Event(), Health()
     loop = asyncio.get_running_loop()
 
-    def take_signals() -> None:
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, stop.set)
-
-    take_signals()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.set)
     async with open_kubernetes() as api, open_kubernetes(pooled=False) as lease_api:
         supervisor = Supervisor(
             api,
@@ -82,15 +78,17 @@ async def run_operator(configuration: OperatorConfiguration) -> None:
         async with serve_endpoints(health, lambda: render_metrics(supervisor, loop.time), configuration.http):
             if configuration.election is None:
                 health.leading = True
-                await _act(supervisor, configuration, stop, take_signals)
+                await _act(supervisor, configuration, stop)
                 return
             election = Election(lease_api, configuration.election, health)
             if await _unless(stop, election.win()):
-                async with asyncio.TaskGroup() as group:
-                    keeping = group.create_task(election.keep())
-                    await _act(supervisor, configuration, stop, take_signals)
-                    keeping.cancel()
-                await election.give_back()
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        keeping = group.create_task(election.keep())
+                        await _act(supervisor, configuration, stop)
+                        keeping.cancel()
+                finally:
+                    await election.give_back()
 
 
 async def _unless(stop: asyncio.Event, what: Coroutine[Any, Any, None]) -> bool:
@@ -103,23 +101,22 @@ async def _unless(stop: asyncio.Event, what: Coroutine[Any, Any, None]) -> bool:
     return not doing.cancelled()
 
 
-async def _act(
-    supervisor: Supervisor, configuration: OperatorConfiguration, stop: asyncio.Event, take_signals: Callable[[], None]
-) -> None:
+async def _act(supervisor: Supervisor, configuration: OperatorConfiguration, stop: asyncio.Event) -> None:
     """Watch and keep until told to stop."""
-    kopf_stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(watch(supervisor, configuration.namespaces, stop=kopf_stop, started=take_signals))
         keeping = group.create_task(supervisor.run())
-        stopping = group.create_task(stop.wait())
-        await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
-        # Our own tasks first: kopf ends whatever began after itself, and waits for that.
+        await watch(supervisor, configuration.namespaces, stop=stop)
         keeping.cancel()
-        stopping.cancel()
-        await asyncio.wait((keeping,))
-        kopf_stop.set()
-    if not stop.is_set():
-        raise ApiError(0, "kopf stopped watching")
+
+
+class _KopfInOneLine(logging.Filter):
+    """What ends a watch is told once, by us. kopf's tracebacks are of its own modules, and help nobody."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "kopf" or record.name.startswith("kopf."):
+            record.exc_info = record.exc_text = None
+            return not record.getMessage().startswith("OS signals are ignored")
+        return True
 
 
 def _set_up_logs(level: str) -> None:
@@ -136,6 +133,7 @@ def _set_up_logs(level: str) -> None:
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_KopfInOneLine())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(handlers=[handler], level=number, force=True)

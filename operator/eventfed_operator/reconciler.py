@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+import random
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from eventfed import Credentials, EventfedError, StreamUnavailable, Subjects
+from eventfed.pace import Backoff, until_due
 from eventfed.wire.report import token_mark
 
 from .actions import Apply, DeleteStream, EnsureStream, LookAgain, PublishRoster, Tell, WriteStatus
@@ -32,8 +34,7 @@ __all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus", "Renew", "as_before
 _log = logging.getLogger("eventfed.operator")
 _GATHER = 0.2
 """Changes of so many seconds are looked at together: pods come in crowds."""
-_FIRST_PAUSE = 1.0
-_PAUSE_LIMIT = 60.0
+_FLOOR, _LIMIT = 1.0, 60.0
 _STREAK = 8
 _REFUSALS = frozenset({400, 403, 422})
 _OBJECTS = ("ServiceAccount", "NetworkPolicy", "Secret", "Service", "DaemonSet")
@@ -143,7 +144,8 @@ class Keeper:
         self._since = datetime.now(UTC)
         self._problem = ""
         self._streak = 0
-        self.looked_at = asyncio.get_running_loop().time()
+        self._after_changes = 0.0
+        self.looked_at = _now()
         """When it was last looked at with success, by the loop's clock."""
 
     def wake(self) -> None:
@@ -152,7 +154,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Until the EventFederation is gone."""
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FLOOR, _LIMIT)
         while True:
             self._wake.clear()
             try:
@@ -162,15 +164,18 @@ class Keeper:
                 try:
                     await self._keep(read_resource(manifest))
                     # Gone, or another one of the name is there already.
+                    await asyncio.sleep(backoff.rest(_now()))
                     continue
                 except InvalidResource as error:
                     await self._refuse(str(error))
-                self.looked_at, pause = asyncio.get_running_loop().time(), _FIRST_PAUSE
+                self.looked_at = _now()
                 await self._sleep(self._resync)
+                await until_due(backoff)
+                backoff.rest(_now())
             except EventfedError as error:
                 self._failed(error)
-                await self._sleep(pause)
-                pause = min(2 * pause, _PAUSE_LIMIT)
+                backoff.failed(_now(), at_least=_wish(error))
+                await until_due(backoff, self._wake)
 
     async def _keep(self, resource: Resource) -> None:
         """Until the EventFederation is gone, or cannot be read any more."""
@@ -193,19 +198,24 @@ class Keeper:
             raise invalid
 
     async def _look_for_ever(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> None:
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FLOOR, _LIMIT)
         while True:
             self._wake.clear()
             try:
                 after = await self._look(uid, members, agents, link)
-                self.looked_at, self._problem, pause = asyncio.get_running_loop().time(), "", _FIRST_PAUSE
             except InvalidResource:
                 raise
             except EventfedError as error:
                 self._failed(error)
-                after, pause = pause, min(2 * pause, _PAUSE_LIMIT)
+                backoff.failed(_now(), at_least=_wish(error))
+                await until_due(backoff, self._wake)
+                continue
+            self.looked_at, self._problem = _now(), ""
+            backoff.succeeded(_now())
             if after is None:
                 return
+            # Others who write the same objects wake us, and we them: that must not become a busy loop.
+            await asyncio.sleep(min(_FLOOR, self._after_changes * random.uniform(1.0, 1.5)))
             await self._sleep(after)
 
     async def _look(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> float | None:
@@ -260,8 +270,9 @@ class Keeper:
         if bus_refusals:
             raise bus_refusals[0]
         self._streak = self._streak + 1 if changed else 0
+        self._after_changes = _GATHER * 2 ** min(self._streak, _STREAK) if changed else 0.0
         # What was written is looked at at once; but two who write the same object must not keep each other busy.
-        return min(after, _GATHER * 2 ** min(self._streak, _STREAK)) if changed else after
+        return min(after, self._after_changes) if changed else max(after, _GATHER)
 
     async def _observe(self, resource: Resource, members: PodWatch, agents: PodWatch, link: BusLink) -> Observed | None:
         """What there is; None as long as the pods are not known."""
@@ -345,6 +356,15 @@ class Keeper:
 def _is_conflict(error: EventfedError) -> bool:
     """Whether somebody else wrote meanwhile: what he wrote is read soon, and nothing is wrong with the bus."""
     return isinstance(error, StreamUnavailable) and error.is_conflict
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _wish(error: EventfedError) -> float:
+    """For how many seconds the API server asked not to be asked again."""
+    return error.retry_after if isinstance(error, ApiError) else 0.0
 
 
 def _is_refusal(error: ApiError) -> bool:

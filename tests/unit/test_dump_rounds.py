@@ -9,7 +9,7 @@ from eventfed import EID, DeviceState, Event, EventType, StateKey
 from eventfed_agent.adapter import AdapterOutcome, Delivery
 from eventfed_agent.members.dump_rounds import DumpRounds
 from eventfed_agent.members.dumps import DumpResult, Dumps
-from eventfed_agent.members.turns import Turns
+from eventfed_agent.members.turns import MemberTurns
 
 ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, 200)
 KNOWN = {"Custom:first", "Custom:second"}
@@ -31,7 +31,7 @@ class Server:
         self.results: list[DumpResult] = []
         self.ended = asyncio.Event()
         self.dumps = Dumps()
-        self.rounds = DumpRounds(self.dumps, Turns(), self, self)  # type: ignore[arg-type]
+        self.rounds = DumpRounds(self.dumps, MemberTurns(), self, self)  # type: ignore[arg-type]
 
     async def request_dump(self, kind: EventType) -> AdapterOutcome:
         if self.eid is None:

@@ -15,7 +15,7 @@ from eventfed_agent.event_log import Journal
 from eventfed_agent.members.injection import Injector, Item, tell_dropped
 from eventfed_agent.members.mailboxes import MailboxSlots, beside_mailbox
 from eventfed_agent.members.names import Filters
-from eventfed_agent.members.turns import Turns
+from eventfed_agent.members.turns import MemberTurns
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 SEPARATE = VoicemailStorage.SEPARATE
@@ -61,7 +61,7 @@ async def injecting(server: Server, *events: Event, dropped: list[Any]) -> Async
         ),
         slots=MailboxSlots(OWN, SEPARATE, Injection.BESIDE),
         adapter=server,  # type: ignore[arg-type]  # the rest of an adapter is not used here
-        turns=Turns(),
+        turns=MemberTurns(),
         own_word=lambda key: None,
         may_inject=lambda: True,
         on_trouble=lambda outcome: None,

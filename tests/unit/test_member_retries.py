@@ -21,7 +21,7 @@ from eventfed_agent.members.mailboxes import MailboxSlots
 from eventfed_agent.members.member import Member
 from eventfed_agent.members.member_status import Registry, Verdict
 from eventfed_agent.members.names import Filters
-from eventfed_agent.members.turns import Turns
+from eventfed_agent.members.turns import MemberTurns
 from eventfed_agent.pjsip.sip import Publication, PublicationKind
 from fake_time import in_fake_time
 
@@ -170,7 +170,7 @@ async def inject(server: Server, seconds: float, *, states: int = 300) -> Inject
         filters=Filters((EventSpec(type="device_state"),)),
         slots=MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
         adapter=cast(Adapter, server),
-        turns=Turns(),
+        turns=MemberTurns(),
         own_word=lambda key: None,
         may_inject=lambda: True,
         on_trouble=lambda outcome: None,

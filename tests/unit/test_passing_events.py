@@ -10,7 +10,7 @@ from eventfed_agent.adapter import AdapterOutcome, Delivery
 from eventfed_agent.members.injection import Injector
 from eventfed_agent.members.mailboxes import MailboxSlots
 from eventfed_agent.members.names import Filters
-from eventfed_agent.members.turns import Turns
+from eventfed_agent.members.turns import MemberTurns
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 
@@ -43,7 +43,7 @@ async def injecting(server: Server, *, include: tuple[str, ...] = ("^Local/",)) 
         filters=Filters([EventSpec(type="device_state", include=include)]),
         slots=MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
         adapter=server,  # type: ignore[arg-type]  # the rest of an adapter is not used here
-        turns=Turns(),
+        turns=MemberTurns(),
         own_word=lambda key: None,
         may_inject=lambda: True,
         on_trouble=lambda outcome: None,

@@ -9,7 +9,7 @@ from eventfed import EID, EventType, StateKey
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from .dumps import DumpResult, Dumps
-from .turns import Turns
+from .turns import MemberTurns
 
 __all__ = ["DumpHost", "DumpRounds"]
 
@@ -54,7 +54,7 @@ class DumpHost(Protocol):
 class DumpRounds:
     """Asks one member for dumps whenever `Dumps` says so."""
 
-    def __init__(self, dumps: Dumps, turns: Turns, adapter: Adapter, host: DumpHost) -> None:
+    def __init__(self, dumps: Dumps, turns: MemberTurns, adapter: Adapter, host: DumpHost) -> None:
         self.dumps = dumps
         self._turns = turns
         self._adapter = adapter

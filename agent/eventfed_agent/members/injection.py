@@ -16,7 +16,7 @@ from ..adapter import Adapter, AdapterOutcome, Delivery
 from ..event_log import Journal
 from .mailboxes import MailboxSlots, mailbox_event, mailbox_key
 from .names import Filters
-from .turns import Turns
+from .turns import MemberTurns
 
 __all__ = ["InjectionCounters", "Injector", "Item", "tell_dropped"]
 
@@ -91,7 +91,7 @@ class Injector:
         filters: Filters,
         slots: MailboxSlots,
         adapter: Adapter,
-        turns: Turns,
+        turns: MemberTurns,
         own_word: Callable[[StateKey], Event | None],
         may_inject: Callable[[], bool],
         on_trouble: Callable[[AdapterOutcome], None],

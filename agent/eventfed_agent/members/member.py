@@ -25,7 +25,7 @@ from .mailboxes import MailboxSlots
 from .member_status import OVERWRITES, MemberCounters, MemberState, Registry, Verdict, explain
 from .names import PROBE_PREFIX, Filters
 from .news import SharedNews
-from .turns import Turns
+from .turns import MemberTurns
 
 __all__ = ["Member"]
 
@@ -64,7 +64,7 @@ class Member:
         self._federation_eid = federation_eid
         self._journal = journal
         self._on_delivered = on_delivered
-        self.turns = Turns()
+        self.turns = MemberTurns()
         self._rounds = DumpRounds(self.dumps, self.turns, adapter, self)
         self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
         self._news = SharedNews()

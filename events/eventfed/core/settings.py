@@ -88,7 +88,7 @@ class FederationSettings:
     request_timeout: float = 2.0
     connect_timeout: float = 2.0
     reconnect_pause: float = 0.1
-    reconnect_pause_limit: float = 1.0
+    reconnect_pause_limit: float = 2.0
 
     @property
     def pull_inactive(self) -> float:

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import random
 from collections.abc import Awaitable, Callable, Sequence
 
 import nats.errors
@@ -11,6 +10,7 @@ from ..core.counters import FederationCounters
 from ..core.settings import Credentials, CredentialsSource, FederationSettings
 from ..core.troubles import Trouble
 from ..model.errors import EventfedError
+from ..pace import Backoff, until_due
 from .connection import Client, ConnectionLost, explain, open_connection
 
 __all__ = ["Link"]
@@ -48,10 +48,15 @@ class Link:
         self._note = note
         self._session_began = session
         self._session_ended = ended
+        self._backoff = Backoff(settings.reconnect_pause, settings.reconnect_pause_limit)
+
+    def was_of_use(self) -> None:
+        """The connection has done its work. A server that lets us in and closes at once has not."""
+        self._backoff.succeeded(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Connect until cancelled."""
-        pause = self._settings.reconnect_pause
+        clock = asyncio.get_running_loop().time
         while True:
             connected = False
             try:
@@ -69,12 +74,11 @@ class Link:
             finally:
                 self.client = None
             if connected:
-                pause = self._settings.reconnect_pause
                 self._session_ended()
             else:
                 self._counters.connect_failures += 1
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, self._settings.reconnect_pause_limit)
+            self._backoff.failed(clock())
+            await until_due(self._backoff)
 
     async def _read_credentials(self) -> Credentials | None:
         """As they are now: what was replaced since the last attempt counts."""

@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from ..core.messages import Stored
 from ..core.settings import FederationSettings
+from ..pace import Backoff, until_due
 from .connection import Client, ConnectionLost
 from .headers import is_marker
 from .pull import ConsumerLost, PullConsumer, consumer_configuration
@@ -72,7 +73,7 @@ class Reader:
         self._seen = seen
         self._prefix = prefix
         self._broken: asyncio.Future[None] | None = None
-        self._pause = _FIRST_PAUSE
+        self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         self._lost = 0
 
     def start_anew(self) -> None:
@@ -105,8 +106,8 @@ class Reader:
                     told = f"{type(error).__name__} {error}".rstrip()
                     raise ConnectionLost(f"NATS does not answer (no leader, or it is too slow): {told}") from None
                 self._listener.stream_problem(f"stream {self._stream} cannot be read: {_NO_PERMISSION}")
-            await asyncio.sleep(self._pause)
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._backoff.failed(asyncio.get_running_loop().time())
+            await until_due(self._backoff)
 
     async def _follow(self, client: Client) -> NoReturn:
         """One consumer, until it is lost."""
@@ -188,7 +189,7 @@ class Reader:
         return str(info.get("created", "")), time.monotonic() + pause
 
     def _synced(self) -> None:
-        self._pause = _FIRST_PAUSE
+        self._backoff.succeeded(asyncio.get_running_loop().time())
         self._lost = 0
         self._listener.replay_ended()
 

@@ -7,10 +7,12 @@ import copy
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api_server import Server
 from eventfed import Credentials, StreamUnavailable, Subjects
 from eventfed.wire.roster import Roster
 from eventfed_operator.crd.resource import KIND
@@ -300,3 +302,11 @@ def supervised(api: Cluster, bus: MemoryBus) -> Any:
             running.cancel()
 
     return run
+
+
+@pytest.fixture
+async def server(api: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    server = Server(api)
+    async with server.serve_http(tmp_path) as kubeconfig:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        yield server
