@@ -60,7 +60,7 @@ async def test_counts_beyond_what_asterisk_holds_end_nothing_and_lamps_show_the_
         servers = [real(pbx, name) for name in pbx.names]
         async with pbx.lamps("1001") as first, pbx.lamps("1002") as second:
             # Three servers, two of which announce the largest number that there is.
-            await servers[2].leave_voicemail(FIRST, by="spool")
+            await announce(pbx, "c", FIRST, 1)
             await first.show(1, 0)
             for name in ("a", "b"):
                 await announce(pbx, name, FIRST, MAX_COUNT)
