@@ -142,7 +142,6 @@ class _Kopf:
         except Exception as error:  # kopf's own kinds, aiohttp's, those of what comes over the wire
             return f"{type(error).__name__}: {error}"[:500]
         finally:
-            loop.run_until_complete(_cancel_all(_END))
             loop.close()
         return "without a reason"
 
@@ -168,6 +167,8 @@ class _Kopf:
         finally:
             with self._lock:
                 self._loop = None
+            # Closed under its tasks, they would each tell that it was.
+            await _cancel_all(_END)
             await login.close()
         for task in done:
             task.result()
