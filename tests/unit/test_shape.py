@@ -1,0 +1,134 @@
+"""How large a class may grow, and which way imports between the wings of a package point."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCT = ("events", "agent", "operator", "cli")
+MOST_ATTRIBUTES = 15
+MOST_PARAMETERS = 8
+
+# Data: what is known of something, without behaviour. Configuration is a tree of such classes.
+DATA = {"Spec", "NamedTuple", "Protocol", "Enum", "StrEnum", "IntEnum", "BaseModel"}
+
+LARGE = {
+    "agent/eventfed_agent/agent.py:Agent": (28, 4),
+    "agent/eventfed_agent/members/identity.py:Identity": (20, 9),
+    "agent/eventfed_agent/members/injection.py:Injector": (23, 13),
+    "agent/eventfed_agent/members/member.py:Member": (24, 9),
+    "agent/eventfed_agent/pjsip/sip/_outbound_publication.py:OutboundPublication": (18, 6),
+    "agent/eventfed_agent/pjsip/sip/_user_agent.py:UserAgent": (16, 4),
+    "events/eventfed/core/claims.py:Claim": (22, 7),
+    "events/eventfed/core/outbox.py:Outbox": (18, 5),
+    "events/eventfed/core/ownership.py:Ownership": (19, 9),
+    "events/eventfed/core/view.py:View": (23, 3),
+    "events/eventfed/federation.py:Federation": (21, 5),
+    "operator/eventfed_operator/reconciler.py:Keeper": (18, 9),
+}
+"""Classes above a limit: (attributes, parameters) at most. Numbers may sink and entries may go, none may be added."""
+
+FLOORS = {
+    "eventfed": (
+        ("model", "pace"),
+        ("wire", "spec", "asterisk_config", "refusals"),
+        ("core",),
+        ("jetstream",),
+        ("federation",),
+        ("(face)",),
+    ),
+    "eventfed_agent": (
+        ("adapter", "configuration", "contention", "event_log", "latencies"),
+        ("members", "pjsip"),
+        ("listening", "nats_access", "reporting", "requests", "roster_changes"),
+        ("agent",),
+        ("process",),
+        ("(face)",),
+    ),
+}
+"""The wings of each package, those that others stand on first. Wings of one floor do not know each other."""
+
+SIDEWAYS = {("members", "pjsip"): 3, ("pjsip", "members"): 2}
+"""Arrows within a floor, at most: what members know of SIP. Numbers may sink, none may be added."""
+
+
+class Size(NamedTuple):
+    attributes: int
+    parameters: int
+
+
+def classes(folder: Path) -> Iterator[tuple[str, Size]]:
+    """Each class with behaviour, as path and name, and how large it is."""
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not is_data(node):
+                yield f"{path.relative_to(ROOT)}:{node.name}", size(node)
+
+
+def is_data(node: ast.ClassDef) -> bool:
+    named = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
+    return not DATA.isdisjoint(named) or any("dataclass" in ast.unparse(one) for one in node.decorator_list)
+
+
+def size(node: ast.ClassDef) -> Size:
+    attributes = {
+        one.attr
+        for one in ast.walk(node)
+        if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store) and ast.unparse(one.value) == "self"
+    }
+    makers = [one.args for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+    parameters = sum(len(args.posonlyargs) + len(args.args) - 1 + len(args.kwonlyargs) for args in makers)
+    return Size(len(attributes), parameters)
+
+
+def test_no_class_has_more_than_15_attributes_or_8_constructor_parameters() -> None:
+    sizes = {name: found for top in PRODUCT for name, found in classes(ROOT / top)}
+    assert len(sizes) > 100
+    large = {
+        name: tuple(found)
+        for name, found in sizes.items()
+        if found.attributes > MOST_ATTRIBUTES or found.parameters > MOST_PARAMETERS
+    }
+    grown = {name: found for name, found in large.items() if any(a > b for a, b in zip(found, LARGE.get(name, (0, 0)), strict=True))}
+    assert not grown, "find the smaller things inside"
+    small = set(LARGE) - set(large)
+    assert not small, "take them out of the list"
+
+
+def test_the_counter_of_attributes_sees_every_way_to_assign_one() -> None:
+    text = (
+        "class A:\n    def __init__(self, a, /, b, *, c):\n        self.a: int = a\n        self.b, other.x = b, c\n"
+        "        self.c += 1\n    async def go(self):\n        for self.d in (): pass\n        print(self.e)\n"
+    )
+    node = ast.parse(text).body[0]
+    assert isinstance(node, ast.ClassDef)
+    assert size(node) == Size(4, 3)
+
+
+def wing(module: str) -> str:
+    return [*module.split("."), "(face)"][1]
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_between_the_wings_of_a_package_point_down(package: str) -> None:
+    graph = grimp.build_graph(package, cache_dir=None)
+    modules = Counter(wing(module) for module in graph.modules)
+    floor = {name: number for number, names in enumerate(FLOORS[package]) for name in names}
+    assert set(modules) == set(floor), "say on which floor a wing stands"
+    arrows = Counter(
+        (wing(module), wing(imported))
+        for module in graph.modules
+        for imported in graph.find_modules_directly_imported_by(module)
+        if wing(module) != wing(imported)
+    )
+    assert arrows
+    up = {arrow: count for arrow, count in arrows.items() if floor[arrow[0]] < floor[arrow[1]]}
+    assert not up, f"modules in each wing: {dict(modules)}; arrows between them: {dict(arrows)}"
+    sideways = {arrow: count for arrow, count in arrows.items() if floor[arrow[0]] == floor[arrow[1]]}
+    grown = {arrow: count for arrow, count in sideways.items() if count > SIDEWAYS.get(arrow, 0)}
+    assert not grown, f"modules in each wing: {dict(modules)}; arrows between them: {dict(arrows)}"
