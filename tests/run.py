@@ -6,6 +6,7 @@ Its last line is ``N passed, N failed, N skipped``; its exit code is 0 only if s
 import argparse
 import contextlib
 import datetime
+import json
 import os
 import platform
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests import elsewhere
+from tests.programs import Programs
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "results"
@@ -34,13 +37,17 @@ NOTHING_COLLECTED = 5
 IDLE_MINUTES_IN_FULL = 60
 """For how long federations are left alone at full length; in a part of it for ten."""
 
-# The suites in their order, and the seconds after which one that hangs as a whole is ended.
-LIMITS = {"unit": 900, "bus": 900, "api": 600, "asterisk": 1_500, "kind": 2_400}
+# The suites in their order: first what needs no cluster, whose programs are built meanwhile. With the seconds after
+# which one that hangs as a whole is ended.
+LIMITS = {"unit": 900, "bus": 900, "asterisk": 1_500, "api": 600, "kind": 2_400}
 FULL_LENGTH = 12
 
-# What is made first, in sight, because it may take a quarter of an hour once; the tests say why if it cannot be had.
-PREPARATIONS = {"api": ["tests/kind/build-tools.sh", "k8s", "etcd", "helm"], "kind": ["tests/kind/build.sh"]}
+# Not in the background: docker and what it runs would have the builds' priority. The tests say why if it cannot be had.
+PREPARATIONS = {"kind": ["tests/kind/build.sh"]}
+EXPECTED = {"unit": 178, "bus": 163, "asterisk": 957, "api": 253, "kind": 430}
+"""Seconds of a short run, as measured on two cores, for the estimate where this checkout has run nothing yet."""
 TRIED_AGAIN = 5
+SECOND_TRIES = RESULTS / "second-tries.txt"
 IN_ANY_ORDER = ("unit", "bus")
 """Suites whose tests share nothing that is dear to make; each run has another order."""
 
@@ -254,11 +261,48 @@ def report_on(suites: list[Suite], console: Console) -> None:
         console.print(times)
     for title, rows in (
         ("failed", [(test, "") for suite in suites for test in suite.failures]),
-        ("passed at the second try only", [(test, "") for suite in suites for test in suite.second_try]),
         ("skipped", [row for suite in suites for row in suite.skipped]),
     ):
         for test, reason in rows:
             console.print(f"{title}: {test}" + (f": {reason}" if reason else ""), markup=False, highlight=False)
+
+
+class Estimate:
+    """How long suites will take: as they took last time here, else as in `EXPECTED`.
+
+    Args:
+        length: of the run; nothing is known of the first that is not short.
+    """
+
+    def __init__(self, file: Path, length: str) -> None:
+        self._file = file
+        self._length = length
+        self._seconds: dict[str, dict[str, float]] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self._seconds = json.loads(file.read_text(encoding="utf-8"))
+
+    def of(self, names: Sequence[str]) -> str:
+        """``, about 3 minutes; 25 minutes for all that is left``; empty where nothing is known."""
+        known = {**(EXPECTED if self._length == "short" else {}), **self._seconds.get(self._length, {})}
+        if not all(name in known for name in names):
+            return ""
+        one, rest = (max(1, round(sum(known[name] for name in some) / 60)) for some in (names[:1], names))
+        return f", about {one} min" + (f"; {rest} min for all that is left" if len(names) > 1 else "")
+
+    def took(self, name: str, seconds: float) -> None:
+        self._seconds.setdefault(self._length, {})[name] = round(seconds, 1)
+        self._file.write_text(json.dumps(self._seconds, indent=2), encoding="utf-8")
+
+
+def tell_second_tries(suites: list[Suite], file: Path, console: Console) -> None:
+    """Print them last, and add them to a file that outlives this run: a test that stands there twice is a fault."""
+    tests = [f"{suite.name}: {test}" for suite in suites for test in suite.second_try]
+    if tests:
+        with file.open("a", encoding="utf-8") as kept:
+            kept.writelines(f"{datetime.date.today().isoformat()} {test}\n" for test in tests)
+        console.print(f"passed at the second try only, kept in {file}:", highlight=False)
+        for test in tests:
+            console.print(f"  {test}", markup=False, highlight=False)
 
 
 def results_text(suites: list[Suite], inputs: int, command: str = "make test-all") -> str:
@@ -304,14 +348,24 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(soft_wrap=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    names = tuple(chosen.suite or LIMITS)
+    names = tuple(dict.fromkeys(chosen.suite or LIMITS))
     suites = []
-    for name in names:
-        length = "full length" if chosen.full else f"part {chosen.part}" if chosen.part else "short"
-        console.rule(f"{name} ({length})")
-        suites.append(run_suite(name, chosen))
+    length = "full length" if chosen.full else f"part {chosen.part}" if chosen.part else "short"
+    estimate = Estimate(RESULTS / "seconds.json", length)
+    with Programs(names, RESULTS / "programs.log") as programs:
+        for number, name in enumerate(names):
+            console.rule(f"{name} ({length}): {number + 1} of {len(names)}{estimate.of(names[number:])}")
+            waited, problem = programs.wait(name)
+            if waited > 1:
+                console.print(f"waited {waited:.0f} s for programs that were being built ({RESULTS / 'programs.log'})")
+            if problem:
+                console.print(problem, markup=False, highlight=False)
+            suites.append(run_suite(name, chosen))
+            if not chosen.pytest:
+                estimate.took(name, suites[-1].seconds)
     console.rule("summary")
     report_on(suites, console)
+    tell_second_tries(suites, SECOND_TRIES, console)
     command = "make test-all" if chosen.full else "make test"
     for block, needed in BLOCKS.items() if (chosen.full and not chosen.pytest) or chosen.record else ():
         if set(needed) <= set(names):

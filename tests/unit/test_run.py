@@ -1,9 +1,12 @@
 """The runner of the test suites: what it reads, and what its last line says."""
 
+import os
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tests import run
+from tests.programs import Programs
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -133,3 +136,64 @@ def test_a_number_that_is_none_is_refused_by_the_name_of_its_variable(
     monkeypatch.setenv(variable, "seven")
     with pytest.raises(SystemExit, match=f"{variable}: write a whole number, not 'seven'"):
         run.examples(run.parse_arguments(["--part", "auto/3"]))
+
+
+def test_second_tries_are_printed_and_kept_over_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, console = tmp_path / "kept.txt", Console(soft_wrap=True)
+    run.tell_second_tries([run.Suite("bus", passed=1)], file, console)
+    assert not file.exists()
+    for test in ("t::one", "t::two"):
+        run.tell_second_tries([run.Suite("bus", passed=1, second_try=[test])], file, console)
+        assert capsys.readouterr().out.splitlines()[-1] == f"  bus: {test}"
+    assert [line.partition(" ")[2] for line in file.read_text().splitlines()] == ["bus: t::one", "bus: t::two"]
+
+
+def test_the_estimate_is_of_the_last_run_of_the_same_length(tmp_path: Path) -> None:
+    file = tmp_path / "seconds.json"
+    assert run.Estimate(file, "short").of(["api"]) == ", about 4 min"
+    assert run.Estimate(file, "part 1/3").of(["api"]) == ""
+    run.Estimate(file, "part 1/3").took("api", 1200)
+    assert run.Estimate(file, "part 1/3").of(["api"]) == ", about 20 min"
+    assert run.Estimate(file, "short").of(["unit", "bus"]) == ", about 3 min; 6 min for all that is left"
+
+
+def test_what_needs_no_cluster_comes_first() -> None:
+    assert list(run.LIMITS) == list(run.EXPECTED) == ["unit", "bus", "asterisk", "api", "kind"]
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Path:
+    """Builds each group by a line, fails at helm, and takes its time for k8s."""
+    program = tmp_path / "build"
+    program.write_text(
+        f"#!/bin/sh\n[ $1 = k8s ] && read ready < {tmp_path}/gate\necho $1 >> {tmp_path}/built\n"
+        "if [ $1 = helm ]; then echo no such module; exit 1; fi\n"
+    )
+    program.chmod(0o755)
+    os.mkfifo(tmp_path / "gate")
+    return program
+
+
+def test_programs_are_built_once_while_suites_run_and_waited_for_by_who_needs_them(
+    tmp_path: Path, builder: Path
+) -> None:
+    with Programs(["unit", "api", "kind"], tmp_path / "log", str(builder)) as programs:
+        waited, problem = programs.wait("unit")
+        assert (waited < 1, problem) == (True, "")
+        assert not (tmp_path / "built").exists()
+        (tmp_path / "gate").write_text("go\n")
+        assert "helm could not be built: no such module" in programs.wait("api")[1]
+        programs.wait("kind")
+    assert (tmp_path / "built").read_text().split() == ["k8s", "etcd", "helm", "kind", "coredns", "cni", "localpath"]
+
+
+def test_a_run_that_ends_early_ends_its_builds(tmp_path: Path, builder: Path) -> None:
+    with Programs(["api"], tmp_path / "log", str(builder)):
+        pass
+    assert not (tmp_path / "built").exists()
+
+
+def test_suites_that_need_no_cluster_build_nothing(tmp_path: Path, builder: Path) -> None:
+    with Programs(["unit", "bus", "asterisk"], tmp_path / "log", str(builder)):
+        pass
+    assert not (tmp_path / "built").exists()
