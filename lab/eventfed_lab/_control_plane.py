@@ -20,7 +20,12 @@ from ._process import ChildProcess
 __all__ = ["ControlPlane"]
 
 _PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-_CONTROLLERS = ("garbage-collector-controller", "namespace-controller", "serviceaccount-controller")
+_CONTROLLERS = (
+    "clusterrole-aggregation-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "serviceaccount-controller",
+)
 _ADDRESSES = "198.19.0.0/16"
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
@@ -33,8 +38,8 @@ _AUDIT = {
 class ControlPlane:
     """One control plane with RBAC and the usual admission, whose API server keeps its port over restarts.
 
-    Of the controllers only those run that remove what has lost its owner or its namespace, and make the ServiceAccounts
-    of new namespaces. Nothing runs pods: their status, and that of DaemonSets, is what a test writes.
+    Of the controllers only those run that remove what has lost its owner or its namespace, make the ServiceAccounts of
+    new namespaces, and add up roles. Nothing runs pods: their status, and that of DaemonSets, is what a test writes.
 
     Args:
         programs: the folder with etcd, kube-apiserver, kube-controller-manager and kubectl.

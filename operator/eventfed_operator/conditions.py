@@ -22,6 +22,7 @@ __all__ = [
     "judge",
     "notices",
     "snippet_lines",
+    "stalled",
 ]
 
 Truth: TypeAlias = Literal["True", "False", "Unknown"]
@@ -46,6 +47,10 @@ _BLOCKING = (
     ConditionType.ENTITY_IDS_UNIQUE,
     ConditionType.MEMBERS_SYNCED,
 )
+
+
+_STALLING = frozenset({"InvalidSpec", "NameTaken", "StreamOwnedByAnother", "FederationNotAllowed", "NoNats"})
+"""Reasons that no time mends: somebody has to change the EventFederation, or what is in its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def snippet_lines(resource: Resource) -> str:
 def judge(case: Circumstances) -> dict[ConditionType, Verdict]:
     """All conditions, Ready first."""
     others = {kind: _fitting(_patiently(case, kind, rule(case))) for kind, rule in _RULES.items()}
-    return {ConditionType.READY: _ready(case, others), **others}
+    return {ConditionType.READY: _ready(case, others), **others, ConditionType.STALLED: stalled(others.values())}
 
 
 def _patiently(case: Circumstances, kind: ConditionType, verdict: Verdict) -> Verdict:
@@ -132,6 +137,14 @@ def _ready(case: Circumstances, others: Mapping[ConditionType, Verdict]) -> Verd
     if case.resource.spec.paused:
         return Verdict("True", "Paused", "All is well; changes wait until spec.paused is false")
     return Verdict("True", "Synced", f"{_count(len(case.selection.members), 'member')} synced")
+
+
+def stalled(verdicts: Iterable[Verdict]) -> Verdict:
+    """Whether one of these is a fault that no time mends."""
+    for one in verdicts:
+        if one.status == "False" and one.reason in _STALLING:
+            return replace(one, status="True")
+    return Verdict("False", "NotStalled", "Nothing stands in the way that only a change would remove")
 
 
 def _bus_reachable(case: Circumstances) -> Verdict:
@@ -347,6 +360,9 @@ def notices(previous: Sequence[Condition], present: Sequence[Condition]) -> list
     before = {one.type: one for one in previous}
     told: list[Notice] = []
     for one in present:
+        if one.type == ConditionType.STALLED:
+            # It repeats another condition.
+            continue
         old = before.get(one.type)
         is_ready = one.type == ConditionType.READY
         if one.status == "True" and (old is None or old.status != "True"):

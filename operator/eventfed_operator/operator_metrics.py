@@ -1,8 +1,10 @@
 """What Prometheus sees of the operator."""
 
+import platform
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -18,8 +20,18 @@ METRICS = {
     "eventfed_operator_rounds_total": "Times that an EventFederation was looked at",
     "eventfed_operator_failures_total": "Times that the API server, NATS or we failed at it; it is tried again",
     "eventfed_operator_actions_total": "What was done, by action",
+    "eventfed_federation_condition": "1 for the status that a condition of an EventFederation has, 0 for the others",
+    "eventfed_stream_messages": "Messages in the stream of an EventFederation",
+    "eventfed_stream_bytes": "How large the stream of an EventFederation is, in bytes",
+    "eventfed_stream_limit_bytes": "How large it may be, in bytes; absent where spec.nats.stream.maxBytes is",
+    "eventfed_build_info": "1; the labels say which version runs, on which Python",
 }
-"""Every metric and its help text."""
+"""Every metric and its help text; those of the process (`process_...`) are prometheus-client's own."""
+
+_OF_A_FEDERATION = ("resource_namespace", "resource")
+"""Labels. `namespace` would be overwritten by the scrape with the operator's own."""
+_VERSION = version("eventfed")
+_STATUSES = ("True", "False", "Unknown")
 
 
 class _OperatorCollector(Collector):
@@ -43,6 +55,35 @@ class _OperatorCollector(Collector):
         for action, count in counters.actions.items():
             actions.add_metric([action], float(count))
         yield actions
+        yield from self._federations()
+        yield build_info()
+
+    def _federations(self) -> Iterator[Metric]:
+        name = "eventfed_federation_condition"
+        conditions = GaugeMetricFamily(name, METRICS[name], labels=[*_OF_A_FEDERATION, "type", "status"])
+        messages, size, limit = (
+            GaugeMetricFamily(name, METRICS[name], labels=_OF_A_FEDERATION)
+            for name in ("eventfed_stream_messages", "eventfed_stream_bytes", "eventfed_stream_limit_bytes")
+        )
+        for key, keeper in self._supervisor.keepers.items():
+            for one in keeper.status.conditions if keeper.status is not None else ():
+                for status in _STATUSES:
+                    conditions.add_metric([*key, one.type, status], float(one.status == status))
+            if keeper.stream is not None:
+                messages.add_metric(key, float(keeper.stream.messages))
+                size.add_metric(key, float(keeper.stream.bytes))
+                most = keeper.stream.configuration.get("max_bytes", -1)
+                if most > 0:
+                    limit.add_metric(key, float(most))
+        yield from (conditions, messages, size, limit)
+
+
+def build_info() -> Metric:
+    """Which version runs."""
+    name = "eventfed_build_info"
+    info = GaugeMetricFamily(name, METRICS[name], labels=["version", "python"])
+    info.add_metric([_VERSION, platform.python_version()], 1.0)
+    return info
 
 
 def _gauge(name: str, value: float) -> GaugeMetricFamily:
@@ -57,4 +98,5 @@ def render_metrics(supervisor: Supervisor, clock: Callable[[], float]) -> bytes:
     """The exposition text; an operator that waits for the Lease has one as well."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_OperatorCollector(supervisor, clock))
+    ProcessCollector(registry=registry)
     return generate_latest(registry)

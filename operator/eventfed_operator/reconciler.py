@@ -20,13 +20,14 @@ from .agent_configuration import referenced_secrets
 from .bus_access import AccessFiles, BusAccess, BusAccessError, bus_access
 from .conditions import NOT_YET
 from .crd.resource import KIND
+from .crd.status import EventFederationStatus
 from .executor import Carrier
 from .federation_bus import FederationBus
 from .kubernetes_api import AddressTaken, ApiError, Document, KubernetesApi
 from .pod_watch import PodWatch
 from .reconcile import reconcile
 from .resources import FINALIZER, InvalidResource, Resource, Settings, read_resource
-from .snapshot import Bus, ObjectKey, Observed, Rival, read_agent, read_pod, read_rival
+from .snapshot import Bus, ObjectKey, Observed, Rival, Stream, read_agent, read_pod, read_rival
 from .statuses import differs, invalid_status
 
 __all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus", "Renew", "as_before"]
@@ -147,6 +148,10 @@ class Keeper:
         self._after_changes = 0.0
         self.looked_at = _now()
         """When it was last looked at with success, by the loop's clock."""
+        self.status: EventFederationStatus | None = None
+        """As it was at the last look; None before the first."""
+        self.stream: Stream | None = None
+        """As NATS had it at the last look; None if it was not seen."""
 
     def wake(self) -> None:
         """Something changed: look again."""
@@ -233,6 +238,8 @@ class Keeper:
         if observed is None:
             return self._resync
         actions = reconcile(resource, self._settings, observed)
+        written = [action.status for action in actions if isinstance(action, WriteStatus)]
+        self.status, self.stream = (written or [resource.status])[-1], observed.bus.stream
         carrier = Carrier(self._api, link.bus, manifest)
         after, changed, refusals = self._resync, False, dict[ObjectKey, ApiError]()
         bus_refusals: list[EventfedError] = []
@@ -333,6 +340,7 @@ class Keeper:
             return
         now, generation = datetime.now(UTC), metadata.get("generation", 0)
         status = invalid_status(carrier.status, generation=generation, message=message, now=now)
+        self.status = status
         if differs(carrier.status, status):
             await carrier.write_status(status)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from .agent_configuration import SIP_PORT
-from .conditions import Circumstances, Verdict, conditions_from, judge, snippet_lines
+from .conditions import Circumstances, Verdict, conditions_from, judge, snippet_lines, stalled
 from .crd.status import (
     MAX_NOTED_MEMBERS,
     AgentsStatus,
@@ -53,9 +53,10 @@ def invalid_status(
     others = {
         ConditionType(one.type): Verdict(one.status, one.reason, one.message)
         for one in previous.conditions
-        if one.type in set(ConditionType) - {ConditionType.READY}
+        if one.type in set(ConditionType) - {ConditionType.READY, ConditionType.STALLED}
     }
-    verdicts = {ConditionType.READY: Verdict("False", "InvalidSpec", message[:1024]), **others}
+    invalid = Verdict("False", "InvalidSpec", message[:1024])
+    verdicts = {ConditionType.READY: invalid, **others, ConditionType.STALLED: stalled([invalid])}
     conditions = conditions_from(verdicts, previous.conditions, generation=generation, now=now)
     return previous.model_copy(update={"observed_generation": generation, "conditions": conditions})
 

@@ -81,7 +81,7 @@ def check_monitoring(manifest: Mapping[str, Any]) -> None:
     assert manifest["metadata"]["labels"]["release"] == "prometheus"
     spec = manifest["spec"]
     if manifest["kind"] == "PodMonitor":
-        assert spec.keys() <= {"selector", "namespaceSelector", "podMetricsEndpoints"}
+        assert spec.keys() <= {"selector", "namespaceSelector", "podMetricsEndpoints", "podTargetLabels"}
         assert spec["selector"]["matchLabels"]
         for endpoint in spec["podMetricsEndpoints"]:
             assert endpoint.keys() == {"port", "path", "interval"}
@@ -95,7 +95,7 @@ def check_monitoring(manifest: Mapping[str, Any]) -> None:
 
 
 def test_the_api_server_takes_every_object(plane: ControlPlane, api: Api, objects: list[dict[str, Any]]) -> None:
-    for name in ("voice-a", "voice-b"):
+    for name in ("eventfed", "voice-a", "voice-b"):
         api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     some = [one for one in objects if one["kind"] not in MONITORING]
     command = ("apply", "--dry-run=server", "--server-side", "--force-conflicts", "-f", "-")

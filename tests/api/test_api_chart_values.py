@@ -107,6 +107,7 @@ USES: dict[str, Use] = {
         {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}, PODS, '"add": ["NET_BIND_SERVICE"]'
     ),
     "crd.install": Use(False, {"CustomResourceDefinition/eventfederations.eventfed.io"}, ""),
+    "rbac.aggregate": Use(False, {"ClusterRole/eventfed-view-eventfed", "ClusterRole/eventfed-edit-eventfed"}, ""),
     "operator.replicas": Use(3, {OPERATOR}, '"replicas": 3'),
     "operator.namespaces": Use(
         ["voice"],
@@ -157,6 +158,12 @@ USES: dict[str, Use] = {
     ),
     "monitoring.rules.enabled": Use(True, {RULES}, '"kind": "PrometheusRule"'),
     "monitoring.rules.labels": Use({"release": "p"}, {RULES}, '"release": "p"', on("rules")),
+    "monitoring.rules.runbookUrl": Use(
+        "https://git.example/eventfed/operations.md",
+        {RULES},
+        '"runbook_url": "https://git.example/eventfed/operations.md#eventfedbuslost"',
+        on("rules"),
+    ),
     "monitoring.dashboard.enabled": Use(True, {DASHBOARD}, '"name": "eventfed-dashboard"'),
     "monitoring.dashboard.labels": Use({"board": "1"}, {DASHBOARD}, '"board": "1"', on("dashboard")),
     "extraObjects": Use(
@@ -297,3 +304,9 @@ def test_only_the_passwords_that_helm_makes_differ_from_one_time_to_the_next(pla
         made["Secret/eventfed-nats"].pop("data")
     assert one == other
     assert rendered(plane) == rendered(plane), "a Secret is named there"
+
+
+def test_the_example_for_argo_cd_is_rendered_the_same_each_time(plane: ControlPlane) -> None:
+    application = yaml.safe_load((CHART.parents[1] / "examples" / "argocd" / "application.yaml").read_text())
+    values = application["spec"]["source"]["helm"]["valuesObject"]
+    assert render(plane, values) == render(plane, values)

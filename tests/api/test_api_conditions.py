@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import yaml
 
+from alert_rules import firing, seconds
 from cluster_api import Api, eventually, federation, pod
 from eventfed import EID, Credentials, Federation, FederationSettings
 from eventfed.wire.report import AgentReport, ReportedMember
 from eventfed_lab import NatsServer
 from federations import PASSWORD, agent_pod, condition, connect, on, owned, rounds, run_pod, says, secret
 from fixture_types import Measure
-from installation import Installation, Operator
+from installation import CHART, Installation, Operator
 
 
 def test_a_missing_secret_is_named_and_agents_wait_for_it(
@@ -121,13 +123,33 @@ def test_a_name_that_is_taken_is_not_touched(api: Api, operator: Operator, names
     eventually(lambda: owned(api, namespace))
 
 
+def firing_alerts(operator: Operator, namespace: str) -> set[str]:
+    """The chart's alerts that fire of this namespace if what the operator exposes stays as it is."""
+    answer = operator.get("/metrics")
+    assert answer is not None
+    rules = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    return {
+        rule["alert"]
+        for rule in rules
+        if any(
+            labels.get("resource_namespace") == namespace
+            for labels in firing(rule, [(0.0, answer[1]), (seconds(rule.get("for", "0s")), answer[1])])
+        )
+    }
+
+
 def test_what_no_rule_of_the_api_server_can_tell_is_told_by_the_operator(
     api: Api, operator: Operator, namespace: str
 ) -> None:
     api.create(federation(namespace, events=[{"type": "device_state", "include": ["(PJSIP"]}]))
     assert "'(PJSIP' is no regular expression" in says(api, namespace, "Ready", "False", "InvalidSpec")
+    assert says(api, namespace, "Stalled", "True", "InvalidSpec")
+    alert = firing_alerts(operator, namespace)
+    assert alert >= {"EventfedFederationNotReady", "EventfedFederationStalled"}
     api.merge("EventFederation", namespace, "pbx", {"spec": {"events": [{"type": "device_state"}]}})
     says(api, namespace, "BusReachable", "True", "Connected")
+    says(api, namespace, "Stalled", "False", "NotStalled")
+    eventually(lambda: "EventfedFederationStalled" not in firing_alerts(operator, namespace))
     api.delete("EventFederation", namespace, "pbx")
     eventually(lambda: api.find("EventFederation", namespace, "pbx") is None)
 

@@ -77,6 +77,42 @@ def test_an_operator_for_some_namespaces_may_do_nothing_in_others(
     assert listing.stdout.strip() == "no"
 
 
+def test_people_with_the_clusters_roles_look_at_event_federations_or_change_them(
+    plane: ControlPlane, api: Api, installation: Installation, make_namespace: Callable[..., str]
+) -> None:
+    namespace, other = make_namespace(), make_namespace()
+    people: dict[str, Api] = {}
+    for role in ("view", "edit", "admin"):
+        subject = {"kind": "User", "name": f"with-{role}", "apiGroup": "rbac.authorization.k8s.io"}
+        plane.kubectl(
+            *("create", "rolebinding", role, "--clusterrole", role, "--user", subject["name"]),
+            *("--namespace", namespace),
+        )
+        people[role] = Api(plane.url, plane.authorities, plane.token, impersonate=subject["name"])
+    # The controller that adds roles up needs a moment.
+    eventually(lambda: _may(plane, "with-view", "list", namespace) and _may(plane, "with-edit", "create", namespace))
+    people["edit"].create(federation(namespace))
+    assert [one["metadata"]["name"] for one in people["view"].list("EventFederation", namespace)] == ["pbx"]
+    for act in (
+        lambda: people["view"].create(federation(namespace, name="second")),
+        lambda: people["view"].merge("EventFederation", namespace, "pbx", {"spec": {"paused": True}}),
+        lambda: people["view"].list("EventFederation", other),
+        lambda: people["edit"].create(federation(other)),
+        lambda: people["edit"].merge("EventFederation", namespace, "pbx", {"status": {"federation": "x"}}, "status"),
+    ):
+        with pytest.raises(Refused) as refused:
+            act()
+        assert refused.value.status == 403
+    people["admin"].merge("EventFederation", namespace, "pbx", {"spec": {"paused": True}})
+    for one in people.values():
+        one.close()
+
+
+def _may(plane: ControlPlane, user: str, verb: str, namespace: str) -> bool:
+    command = ("auth", "can-i", verb, "eventfederations.eventfed.io", "--as", user, "--namespace", namespace)
+    return plane.kubectl(*command, check=False).stdout.strip() == "yes"
+
+
 def test_agents_nats_and_the_test_pod_may_do_nothing(
     plane: ControlPlane, api: Api, operator: Operator, installation: Installation, settled_namespace: str
 ) -> None:

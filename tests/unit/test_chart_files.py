@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
+from chart_readme import chart_readme, entries
 from eventfed_agent.process.metrics import METRICS as AGENT_METRICS
 from eventfed_operator.crd.resource import PodSecuritySpec, PodTemplateSpec
 from eventfed_operator.environment import read_environment
@@ -56,6 +57,19 @@ def test_every_value_stands_in_the_schema_and_every_property_has_a_default() -> 
 
     known = names(schema())
     assert leaves(values(), known) == known - {".global"}
+
+
+def test_the_charts_document_is_made_from_the_comments_of_its_values_and_current() -> None:
+    assert text("README.md") == chart_readme(), "write it anew with python release/chart_readme.py"
+    told = list(entries(text("values.yaml"), values()))
+    assert all(one.text for one in told if one.default is not None), "a value without a comment"
+    paths = {one.path for one in told}
+    assert {"nats.storage.maxFile", "operator.resources.limits", "extraObjects", "openshift"} <= paths
+    for one in told:
+        node: Any = values()
+        for name in one.path.split("."):
+            node = node[name]
+        assert one.default is None or json.loads(one.default) == node
 
 
 @pytest.mark.parametrize(
@@ -132,11 +146,29 @@ def test_the_rules_and_the_dashboard_name_metrics_that_exist() -> None:
     dashboard = json.loads(text("files/dashboard.json"))
     expressions = [rule["expr"] for rule in rules]
     expressions += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    used = {name for one in expressions for name in re.findall(r"eventfed_[a-z_]+", one)}
+    used = {name for one in expressions for name in re.findall(r"\beventfed_(?!io_)[a-z_]+", one)}
     assert len(used) > 20
     assert used <= known
     assert all(rule["annotations"].keys() >= {"summary", "action"} for rule in rules)
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_the_dashboard_lets_people_choose_a_namespace_an_event_federation_and_a_server() -> None:
+    dashboard = json.loads(text("files/dashboard.json"))
+    variables = {one["name"]: one.get("query", {}) for one in dashboard["templating"]["list"]}
+    assert list(variables) == ["datasource", "namespace", "federation", "member"]
+    # The PodMonitor makes the label of it.
+    assert "podTargetLabels: [eventfed.io/federation]" in text("templates/monitoring.yaml")
+    assert "eventfed_io_federation" in variables["federation"]["query"]
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            for name, selector in re.findall(r"\b(eventfed_(?!io_)[a-z_]+)(\{[^}]*\})?", target["expr"]):
+                if name.startswith("eventfed_operator_"):
+                    assert not selector
+                    continue
+                assert "$namespace" in selector
+                assert "$federation" in selector
+                assert ("$member" in selector) == name.startswith("eventfed_member_")
 
 
 def test_the_schema_and_the_custom_resource_have_the_same_security_context_for_pods() -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from eventfed.spec import VoicemailStorage
 from eventfed_agent.configuration import AgentConfiguration, load_configuration, parse_configuration
 from eventfed_agent.process.metrics import METRICS
+from eventfed_operator.operator_metrics import METRICS as OPERATOR_METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -67,9 +68,17 @@ def test_every_metric_is_documented_from_the_code() -> None:
     assert table[1] == f"| metric | meaning |\n| --- | --- |\n{rows}"
 
 
+def test_every_metric_of_the_operator_is_documented_from_the_code() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- operator-metrics:begin -->\n(.*?)<!-- operator-metrics:end -->", text, re.DOTALL)
+    assert table is not None
+    rows = "".join(f"| `{name}` | {description} |\n" for name, description in OPERATOR_METRICS.items())
+    assert table[1] == f"| metric | meaning |\n| --- | --- |\n{rows}"
+
+
 def test_no_document_tells_of_a_metric_that_does_not_exist() -> None:
     for document in [*DOCUMENTS, EXAMPLE]:
         for name in re.findall(
             r"\beventfed_(?!agent\b|cli\b|lab\b|operator\b)[a-z_]+", document.read_text(encoding="utf-8")
         ):
-            assert name.removesuffix("_bucket") in METRICS, (document.name, name)
+            assert name.removesuffix("_bucket") in METRICS.keys() | OPERATOR_METRICS, (document.name, name)

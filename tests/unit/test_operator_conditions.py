@@ -37,7 +37,8 @@ def message(world: Any, kind: str) -> str:
 
 def test_when_all_is_well_every_condition_is_true(world: Any) -> None:
     assert {one.type for one in world.status.conditions} == set(ConditionType)
-    assert {one.status for one in world.status.conditions} == {"True"}
+    assert {one.status for one in world.status.conditions if one.type != "Stalled"} == {"True"}
+    assert verdict(world, "Stalled") == ("False", "NotStalled")
     assert {one.observed_generation for one in world.status.conditions} == {1}
     assert verdict(world, "Ready") == ("True", "Synced")
     assert world.status.members.summary == "2/2"
@@ -198,6 +199,8 @@ def test_a_trouble_is_told_with_what_to_do(
         assert message(world, "Ready") == message(world, kind)
     else:
         assert verdict(world, "Ready")[0] == "True"
+    final = reason in {"NameTaken", "StreamOwnedByAnother", "FederationNotAllowed", "NoNats"}
+    assert verdict(world, "Stalled") == (("True", reason) if final else ("False", "NotStalled"))
     kinds = [one.type for one in world.notices if one.reason == reason]
     assert status == "Unknown" or kinds == ["Normal" if reason == "Syncing" else "Warning"]
 
@@ -400,6 +403,7 @@ def test_an_invalid_spec_is_told_and_the_rest_stays(world: Any) -> None:
     after = {one.type: one for one in status.conditions}
     assert (after["Ready"].status, after["Ready"].reason) == ("False", "InvalidSpec")
     assert after["Ready"].message == "spec.events: is missing: write a list"
+    assert (after["Stalled"].status, after["Stalled"].reason) == ("True", "InvalidSpec")
     assert after["AgentsReady"].status == before["AgentsReady"].status
     assert after["AgentsReady"].last_transition_time == before["AgentsReady"].last_transition_time
     assert (status.observed_generation, status.members) == (7, world.status.members)

@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import platform
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -56,8 +58,11 @@ METRICS = {
     "eventfed_member_failures_total": "Times a member's task failed and was started again",
     "eventfed_tasks": "Tasks of the agent's event loop; a number that only grows is a bug",
     "eventfed_warnings_total": "Warnings by name; each is logged once per source",
+    "eventfed_build_info": "1; the labels say which version runs, on which Python",
 }
-"""Every metric and its help text."""
+"""Every metric and its help text; those of the process (`process_...`) are prometheus-client's own."""
+
+_VERSION = version("eventfed")
 
 
 class AgentCollector(Collector):
@@ -79,6 +84,9 @@ class AgentCollector(Collector):
         yield _plain_counter("eventfed_member_failures_total", agent.member_failures)
         yield _gauge("eventfed_tasks", len(asyncio.all_tasks()))
         yield _counter("eventfed_warnings_total", "name", dict(agent.journal.warnings))
+        info = GaugeMetricFamily("eventfed_build_info", METRICS["eventfed_build_info"], labels=["version", "python"])
+        info.add_metric([_VERSION, platform.python_version()], 1.0)
+        yield info
         latencies, total, buckets = agent.latencies, 0, []
         for bound, count in zip([*map(str, BOUNDS), "+Inf"], latencies.buckets, strict=True):
             total += count
@@ -185,4 +193,5 @@ def render_metrics(agent: Agent) -> bytes:
     """The exposition text of one agent."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(AgentCollector(agent))
+    ProcessCollector(registry=registry)
     return generate_latest(registry)

@@ -30,7 +30,11 @@ class _Status(Spec):
 
 
 class ConditionType(enum.StrEnum):
-    """What can be true or false of a federation; each is true when all is well."""
+    """What can be true or false of a federation; each is true when all is well, but for `STALLED`.
+
+    ``Stalled`` is the word of kstatus (kubernetes-sigs/cli-utils), by which Flux, Argo CD and ``helm --wait`` know that
+    waiting is of no use.
+    """
 
     READY = "Ready"
     AGENTS_READY = "AgentsReady"
@@ -39,6 +43,7 @@ class ConditionType(enum.StrEnum):
     MEMBERS_CONFIGURED = "MembersConfigured"
     ENTITY_IDS_UNIQUE = "EntityIDsUnique"
     NAMES_UNCONTENDED = "NamesUncontended"
+    STALLED = "Stalled"
 
 
 class Condition(_Status):
