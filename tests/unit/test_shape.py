@@ -94,7 +94,11 @@ def test_no_class_has_more_than_15_attributes_or_8_constructor_parameters() -> N
         for name, found in sizes.items()
         if found.attributes > MOST_ATTRIBUTES or found.parameters > MOST_PARAMETERS
     }
-    grown = {name: found for name, found in large.items() if any(a > b for a, b in zip(found, LARGE.get(name, (0, 0)), strict=True))}
+    grown = {
+        name: found
+        for name, found in large.items()
+        if any(a > b for a, b in zip(found, LARGE.get(name, (0, 0)), strict=True))
+    }
     assert not grown, "find the smaller things inside"
     small = set(LARGE) - set(large)
     assert not small, "take them out of the list"
