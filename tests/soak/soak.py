@@ -19,7 +19,7 @@ from eventfed_lab import AsteriskRoot, AsteriskUnavailable, LabError, NatsUnavai
 from soak_bus import count_bus
 from soak_federation import LAMP, NAMES, Load, make_federation
 from soak_figures import Watched
-from soak_report import MinuteTable, Settings, document, record, section
+from soak_report import MinuteTable, Settings, document, present_commit, record, section
 from soak_verdict import SWEEP_EARLIEST, Phase, unasked
 
 SETTLED = 30.0
@@ -135,6 +135,7 @@ async def _read(
 def main(arguments: list[str]) -> int:
     chosen = parse_arguments(arguments)
     console = Console(stderr=chosen.json, soft_wrap=True)
+    commit = present_commit()
     try:
         root = obtain_asterisk(lambda line: console.print(line, markup=False, highlight=False), version=chosen.version)
         phases = asyncio.run(soak(root, chosen, console))
@@ -153,6 +154,7 @@ def main(arguments: list[str]) -> int:
         changes_a_second=chosen.changes,
         devices=chosen.devices,
         mailboxes=chosen.mailboxes,
+        commit=commit,
     )
     findings = [line for phase in phases for line in phase.findings()]
     for line in findings:

@@ -17,7 +17,7 @@ from rich.table import Table
 from soak_figures import MEBIBYTE, Counts, Reading
 from soak_verdict import Minute, Phase
 
-__all__ = ["MinuteTable", "Settings", "document", "record"]
+__all__ = ["MinuteTable", "Settings", "document", "present_commit", "record", "section"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "failure-modes.md"
@@ -39,6 +39,8 @@ class Settings:
     changes_a_second: float
     devices: int
     mailboxes: int
+    commit: str
+    """Taken before the run: what is committed meanwhile was not soaked."""
 
     @property
     def title(self) -> str:
@@ -170,12 +172,10 @@ def section(settings: Settings, phases: list[Phase], findings: list[str]) -> str
             (f"{name}: descriptors", [f"{figures['descriptors']:.0f}" for figures in last]),
         ]
     rows.append(("agents: tasks", [f"{sum(phase.readings[-1].tasks.values())}" for phase in phases]))
-    changed = _git("status", "--porcelain", "--", ".", f":(exclude){DOCUMENT.relative_to(ROOT)}")
-    commit = (_git("rev-parse", "--short", "HEAD") or "unknown") + (" with uncommitted changes" if changed else "")
     lines = [
         f"#### {settings.title}",
         "",
-        f"{settings.devices} devices, {settings.mailboxes} mailboxes; commit {commit}, "
+        f"{settings.devices} devices, {settings.mailboxes} mailboxes; commit {settings.commit}, "
         f"{datetime.date.today().isoformat()}, {os.cpu_count()} cores. "
         + ("It held." if not findings else "It failed:"),
         "",
@@ -197,6 +197,12 @@ def _steepest(phase: Phase, kind: str) -> str:
     """The slope of the process of one kind whose memory rises the most."""
     slopes = [one.an_hour for one in phase.growths() if one.process.startswith(kind) and one.figure == "resident_mib"]
     return f"{max(slopes):+.2f}" if slopes else "too short"
+
+
+def present_commit() -> str:
+    """What stands in this clone, in words."""
+    changed = _git("status", "--porcelain", "--", ".", f":(exclude){DOCUMENT.relative_to(ROOT)}")
+    return (_git("rev-parse", "--short", "HEAD") or "unknown") + (" with uncommitted changes" if changed else "")
 
 
 def _git(*arguments: str) -> str:

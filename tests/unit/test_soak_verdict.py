@@ -15,7 +15,7 @@ from soak_verdict import Phase
 SUBJECTS = Subjects("lab")
 A = EID.derive("a")
 BEGIN, END = "<!-- soak:begin -->", "<!-- soak:end -->"
-SETTINGS = Settings("22.10.1", 60, False, 10, 10, 50, 300, 50)
+SETTINGS = Settings("22.10.1", 60, False, 10, 10, 50, 300, 50, "abc1234")
 
 
 def counts(**values: Any) -> Counts:
