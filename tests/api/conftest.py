@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster_api import Api, Refused, eventually, federation
 from eventfed_lab import ControlPlane, ControlPlaneUnavailable, NatsServer
-from federations import OWN_USER, settled
-from installation import CHART, Installation, Operator
+from tests.ground.cluster_api import Api, Refused, eventually, federation
+from tests.ground.federations import OWN_USER, settled
+from tests.ground.installation import CHART, Installation, Operator
 
 HERE = Path(__file__).resolve().parent
 BUILDER = HERE.parent / "kind" / "build-tools.sh"

@@ -9,10 +9,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from cluster_api import Api, Refused, eventually, federation
 from eventfed_lab import ControlPlane
-from federations import owned, rounds
-from installation import CHART, helm, render
+from tests.ground.cluster_api import Api, Refused, eventually, federation
+from tests.ground.federations import owned, rounds
+from tests.ground.installation import CHART, helm, render
 
 MONITORING = {"PodMonitor", "PrometheusRule"}
 RESTRICTED = {

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from eventfed_lab import ControlPlane
-from installation import CHART, helm, render
+from tests.ground.installation import CHART, helm, render
 
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from alert_rules import firing, seconds
-from cluster_api import Api, eventually, federation, pod
 from eventfed import EID, Credentials, Federation, FederationSettings
 from eventfed.wire.report import AgentReport, ReportedMember
 from eventfed_lab import NatsServer
-from federations import PASSWORD, agent_pod, condition, connect, on, owned, rounds, run_pod, says, secret
-from fixture_types import Measure
-from installation import CHART, Installation, Operator
+from tests.ground.alert_rules import firing, seconds
+from tests.ground.cluster_api import Api, eventually, federation, pod
+from tests.ground.federations import PASSWORD, agent_pod, condition, connect, on, owned, rounds, run_pod, says, secret
+from tests.ground.fixture_types import Measure
+from tests.ground.installation import CHART, Installation, Operator
 
 
 def test_a_missing_secret_is_named_and_agents_wait_for_it(

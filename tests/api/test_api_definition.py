@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cluster_api import Api, Refused, federation
 from eventfed_lab import ControlPlane
 from eventfed_operator.crd.resource import EventFederationSpec
+from tests.ground.cluster_api import Api, Refused, federation
 
 NAME = "eventfederations.eventfed.io"
 

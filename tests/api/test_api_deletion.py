@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster_api import Api, eventually, federation
 from eventfed import EID, Credentials, Federation, FederationSettings
 from eventfed_lab import ControlPlane, NatsServer
-from federations import (
+from tests.ground.cluster_api import Api, eventually, federation
+from tests.ground.federations import (
     OWNED,
     PASSWORD,
     agent_pod,
@@ -25,8 +25,8 @@ from federations import (
     settled,
     stream,
 )
-from fixture_types import Measure
-from installation import Installation, Operator
+from tests.ground.fixture_types import Measure
+from tests.ground.installation import Installation, Operator
 
 WITHDRAWAL = 3.0
 """How long the operator of these tests waits for it, see `conftest.QUICK`."""

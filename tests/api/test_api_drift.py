@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cluster_api import Api, Refused, eventually
-from federations import OWNED, condition
-from fixture_types import Measure
-from installation import Operator
+from tests.ground.cluster_api import Api, Refused, eventually
+from tests.ground.federations import OWNED, condition
+from tests.ground.fixture_types import Measure
+from tests.ground.installation import Operator
 
 EDITS: dict[tuple[str, str], dict[str, Any]] = {
     ("ServiceAccount", "pbx-agent"): {"automountServiceAccountToken": True},

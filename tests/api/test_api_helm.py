@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster_api import Api, eventually, federation
 from eventfed_lab import ControlPlane
-from installation import CHART, helm
+from tests.ground.cluster_api import Api, eventually, federation
+from tests.ground.installation import CHART, helm
 
 ROOT = CHART.parents[1]
 DEFINITION = "eventfederations.eventfed.io"

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster_api import Api, eventually, federation
-from federations import owned, says
-from fixture_types import Measure
-from installation import Installation, Operator
+from tests.ground.cluster_api import Api, eventually, federation
+from tests.ground.federations import owned, says
+from tests.ground.fixture_types import Measure
+from tests.ground.installation import Installation, Operator
 
 Pair = tuple[Operator, Operator]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster_api import Api
 from eventfed_lab import ControlPlane
-from installation import CHART, helm
 from manifest import plain_manifest
+from tests.ground.cluster_api import Api
+from tests.ground.installation import CHART, helm
 
 ROOT = CHART.parents[1]
 

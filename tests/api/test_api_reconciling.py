@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cluster_api import Api, eventually, federation
 from eventfed_operator.resources import FINALIZER
-from federations import owned, rounds, says, settled, stream
-from fixture_types import Measure
-from installation import Installation, Operator
+from tests.ground.cluster_api import Api, eventually, federation
+from tests.ground.federations import owned, rounds, says, settled, stream
+from tests.ground.fixture_types import Measure
+from tests.ground.installation import Installation, Operator
 
 TEMPLATE_CHANGES: dict[str, dict[str, Any]] = {
     "image": {"agent": {"image": "eventfed:other"}},

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster_api import Api, Refused, federation
 from eventfed_lab import ControlPlane
+from tests.ground.cluster_api import Api, Refused, federation
 
 LABELS = {"matchLabels": {"app": "asterisk"}}
 SERVERS = ["tls://nats.example.net:4222"]

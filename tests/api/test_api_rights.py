@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from cluster_api import Api, Refused, eventually, federation, pod
 from eventfed_lab import ControlPlane
-from federations import OWNED, owned, run_pod, settled
-from installation import Installation, Operator
+from tests.ground.cluster_api import Api, Refused, eventually, federation, pod
+from tests.ground.federations import OWNED, owned, run_pod, settled
+from tests.ground.installation import Installation, Operator
 
 Rights: TypeAlias = dict[str, set[str]]
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cluster_api import Api, eventually, federation
 from eventfed_lab import ControlPlane
-from federations import condition, settled
-from fixture_types import Measure
-from installation import Installation, Operator
-from tcp_proxy import TcpProxy
+from tests.ground.cluster_api import Api, eventually, federation
+from tests.ground.federations import condition, settled
+from tests.ground.fixture_types import Measure
+from tests.ground.installation import Installation, Operator
+from tests.ground.tcp_proxy import TcpProxy
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from eventfed_lab import (
     Pbx,
     obtain_asterisk,
 )
-from fixture_types import AsteriskFactory, NatsFactory
+from tests.ground.fixture_types import AsteriskFactory, NatsFactory
 
 
 @pytest.fixture(scope="session")

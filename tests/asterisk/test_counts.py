@@ -12,7 +12,7 @@ from eventfed import EID, MAX_COUNT, DeviceState, Event, Subjects, encode_envelo
 from eventfed_agent.pjsip.payloads import MWI_PACKAGE, build_payload
 from eventfed_agent.pjsip.sip import Address, Bind, OutboundPublication, Publisher, Response, SecretHeader, UserAgent
 from eventfed_lab import AsteriskConfiguration, AsteriskRoot, MailboxCounts, Pbx, allot
-from strangers import crosses, real
+from tests.ground.strangers import crosses, real
 
 FIRST, SECOND = "1001@default", "1002@default"
 MOST = 2**32 - 1

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from eventfed_lab import AsteriskRoot
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 STEPS = [
     "three servers start and are federated",

@@ -10,7 +10,7 @@ import pytest
 
 from eventfed import DeviceState
 from eventfed_lab import SHORT_TIMES, AsteriskConfiguration, AsteriskRoot, AsteriskServer, MailboxCounts, Pbx
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 GRACE = float(str(SHORT_TIMES["departure"]["grace_period"]))
 LEASE = float(str(SHORT_TIMES["timing"]["lease_ttl"]))

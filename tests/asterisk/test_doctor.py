@@ -22,7 +22,7 @@ from eventfed_lab import (
     Pbx,
     SimulatedServer,
 )
-from fixture_types import AsteriskFactory, NatsFactory
+from tests.ground.fixture_types import AsteriskFactory, NatsFactory
 
 AUTH = "\n".join(
     [

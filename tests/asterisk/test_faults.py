@@ -12,8 +12,8 @@ from nats.aio.msg import Msg
 
 from eventfed import DeviceState, Event, Federation, Subjects, decode_envelope
 from eventfed_lab import AgentProcess, AsteriskRoot, AsteriskServer, Pbx, Truth
-from fixture_types import Measure
-from pbx_faults import (
+from tests.ground.fixture_types import Measure
+from tests.ground.pbx_faults import (
     PRODUCTION,
     PbxFault,
     agent_hung,

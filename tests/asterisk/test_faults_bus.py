@@ -7,8 +7,16 @@ from contextlib import ExitStack
 import pytest
 
 from eventfed_lab import SHORT_TIMES, AmiEvents, AsteriskRoot, Pbx, Truth
-from fixture_types import Measure
-from pbx_faults import PRODUCTION, NatsFault, nats_hung, nats_killed, nats_restarted, nats_wiped, servers_of
+from tests.ground.fixture_types import Measure
+from tests.ground.pbx_faults import (
+    PRODUCTION,
+    NatsFault,
+    nats_hung,
+    nats_killed,
+    nats_restarted,
+    nats_wiped,
+    servers_of,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

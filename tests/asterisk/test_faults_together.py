@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import pytest
 
 from eventfed_lab import Pbx, Truth
-from fixture_types import Measure
-from pbx_faults import (
+from tests.ground.fixture_types import Measure
+from tests.ground.pbx_faults import (
     agent_hung,
     agent_killed,
     agent_stopped,

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from eventfed_lab import AsteriskRoot, MailboxCounts, Pbx, process_figures
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 _MEBIBYTE = 1 << 20
 _OBSERVED = 20.0

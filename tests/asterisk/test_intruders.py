@@ -16,8 +16,8 @@ from eventfed_lab import (
     Pbx,
     allot,
 )
-from fixture_types import AsteriskFactory, Measure, NatsFactory
-from strangers import LAMP, Stranger, configured, crosses, eventually, lines, more, publish, real, state
+from tests.ground.fixture_types import AsteriskFactory, Measure, NatsFactory
+from tests.ground.strangers import LAMP, Stranger, configured, crosses, eventually, lines, more, publish, real, state
 
 shared = pytest.mark.asyncio(loop_scope="module")
 

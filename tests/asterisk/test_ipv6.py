@@ -2,7 +2,7 @@
 
 from eventfed import DeviceState
 from eventfed_lab import AsteriskRoot, AsteriskServer, MailboxCounts, Pbx
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 LAMP = "1001@default"
 

@@ -21,7 +21,7 @@ from eventfed_lab import (
     SimulatedServer,
     allot,
 )
-from fixture_types import AsteriskFactory
+from tests.ground.fixture_types import AsteriskFactory
 
 TOKEN = "token-of-the-lab-1"
 LAMP = "1001@default"

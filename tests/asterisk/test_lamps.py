@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import AsteriskConfiguration, AsteriskRoot, Lamps, MailboxCounts, Pbx
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,8 +12,8 @@ from collections import Counter
 import pytest
 
 from eventfed_lab import AsteriskUnavailable, MailboxCounts, Pbx, obtain_asterisk
-from fixture_types import Measure
-from left_alone import bus_traffic, counted
+from tests.ground.fixture_types import Measure
+from tests.ground.left_alone import bus_traffic, counted
 
 SERVERS = ("a", "b", "c")
 PUBLICATIONS = 2

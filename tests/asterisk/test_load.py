@@ -20,7 +20,7 @@ from eventfed_lab import (
     Pbx,
     Subscription,
 )
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 QUIET = 1.0
 """Seconds without a state on the bus after which all is quiet."""

@@ -14,8 +14,8 @@ from eventfed_lab import (
     NatsServer,
     allot,
 )
-from networks import HERE, HERE6, THERE, THERE6, two_networks
-from strangers import crosses
+from tests.ground.networks import HERE, HERE6, THERE, THERE6, two_networks
+from tests.ground.strangers import crosses
 
 USUAL_PORTS = (5060, 5038, 4222, 8080, 8081, 8082, 8083, 8084)
 

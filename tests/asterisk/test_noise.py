@@ -23,8 +23,8 @@ from eventfed_lab import (
     Pbx,
     allot,
 )
-from fixture_types import Measure
-from strangers import LAMP, Stranger, crosses, eventually, lines, more, publish, real, state
+from tests.ground.fixture_types import Measure
+from tests.ground.strangers import LAMP, Stranger, crosses, eventually, lines, more, publish, real, state
 
 shared = pytest.mark.asyncio(loop_scope="module")
 

@@ -13,8 +13,8 @@ from eventfed_lab import (
     AsteriskServer,
     allot,
 )
-from fixture_types import AsteriskFactory, NatsFactory
-from strangers import configured, eventually, lines
+from tests.ground.fixture_types import AsteriskFactory, NatsFactory
+from tests.ground.strangers import configured, eventually, lines
 
 TIMES = {"timing": {**SHORT_TIMES["timing"], "not_configured_after": 1.0}}
 

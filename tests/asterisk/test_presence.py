@@ -22,7 +22,7 @@ from eventfed_lab import (
     Subscription,
     hint_text,
 )
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import pytest
 
 from eventfed import EID, DeviceState
 from eventfed_lab import SHORT_TIMES, AgentProcess, AsteriskConfiguration, AsteriskRoot, AsteriskServer, NatsServer
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 SHARED_EID = EID.parse("02:00:00:00:0d:0d")
 LEASE = 60.0

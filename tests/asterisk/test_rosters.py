@@ -13,7 +13,7 @@ from eventfed.asterisk_config import pjsip_snippet
 from eventfed.wire.report import ReportedMember, token_mark
 from eventfed.wire.roster import Roster, RosterMember
 from eventfed_lab import AgentProcess, AsteriskConfiguration, AsteriskServer, NatsServer
-from fixture_types import AsteriskFactory, Measure
+from tests.ground.fixture_types import AsteriskFactory, Measure
 
 STATEFUL = EID.parse("02:00:00:00:0d:0e")
 LAMP = "Custom:lamp1"

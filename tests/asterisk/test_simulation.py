@@ -12,7 +12,7 @@ from eventfed import EID, DeviceState
 from eventfed.asterisk_config import pjsip_snippet
 from eventfed_lab import AsteriskConfiguration, MailboxCounts, Server, SimulatedServer, allot
 from eventfed_lab._sip import SipSocket, answer
-from fixture_types import AsteriskFactory
+from tests.ground.fixture_types import AsteriskFactory
 
 TOKEN = "token-of-the-lab-1"
 FOREIGN = "02:00:00:00:00:0f"

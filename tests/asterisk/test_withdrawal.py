@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from eventfed import DeviceState
 from eventfed_lab import SHORT_TIMES, AsteriskConfiguration, AsteriskRoot, Pbx
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

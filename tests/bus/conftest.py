@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cli_commands import A, B, Command, agent
 from eventfed import DeviceState, Event, EventType, Federation, FederationSettings, StateKey
 from eventfed_lab import NatsServer
-from fixture_types import Clients, Shown, Until
+from tests.ground.cli_commands import A, B, Command, agent
+from tests.ground.fixture_types import Clients, Shown, Until
 
 QUICK = FederationSettings(
     lease_ttl=2.0,

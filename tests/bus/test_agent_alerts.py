@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from alert_rules import Scrape, firing, seconds
 from eventfed import DeviceState
 from eventfed_lab import AgentProcess, MailboxCounts, Pbx
-from strangers import Stranger, eventually, publish
+from tests.ground.alert_rules import Scrape, firing, seconds
+from tests.ground.strangers import Stranger, eventually, publish
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "eventfed"
 RULES: dict[str, dict[str, Any]] = {

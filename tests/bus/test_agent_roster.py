@@ -12,7 +12,7 @@ from eventfed import EID, DeviceState, Federation, FederationSettings, Subjects,
 from eventfed.wire.report import AgentReport, ReportedMember, token_mark
 from eventfed.wire.roster import Roster, RosterMember
 from eventfed_lab import AgentProcess, NatsServer, Server, SimulatedServer
-from fixture_types import Until
+from tests.ground.fixture_types import Until
 
 TOKEN = "token-of-the-lab-1"
 EID_A = EID.parse("02:00:00:00:00:0a")

@@ -22,9 +22,9 @@ from eventfed.core.troubles import Trouble
 from eventfed.wire.roster import Roster, RosterMember
 from eventfed_lab import AgentProcess, NatsServer, SimulatedServer
 from eventfed_operator.federation_bus import NatsBus
-from fixture_types import Until
-from narrowing import present
-from nats_faults import FAULTS, Fault, make_stream
+from tests.ground.fixture_types import Until
+from tests.ground.narrowing import present
+from tests.ground.nats_faults import FAULTS, Fault, make_stream
 
 A = EID.parse("02:00:00:00:00:0a")
 DEVICES = 20

@@ -8,7 +8,7 @@ import pytest
 
 from eventfed import EID, DeviceState, Event, Federation, FederationSettings
 from eventfed_lab import NatsServer
-from fixture_types import Until
+from tests.ground.fixture_types import Until
 
 A = EID.parse("02:00:00:00:00:0a")
 

@@ -22,7 +22,7 @@ from eventfed_operator.resources import ChartNats, Settings, read_resource
 from eventfed_operator.snapshot import MemberState
 from eventfed_operator.streams import wanted_stream
 from eventfed_operator.tokens import Tokens
-from fixture_types import Until
+from tests.ground.fixture_types import Until
 
 FILES = Path(__file__).resolve().parents[2] / "charts" / "eventfed" / "files"
 A = EID.parse("02:00:00:00:00:0a")

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli_commands import OWN, QUICK, A, B, Command, agent, until
 from eventfed import EID, DeviceState, Event, Federation
 from eventfed_cli._app import app
 from eventfed_lab import NatsServer
-from fixture_types import Measure
+from tests.ground.cli_commands import OWN, QUICK, A, B, Command, agent, until
+from tests.ground.fixture_types import Measure
 
 # --- reading ---
 

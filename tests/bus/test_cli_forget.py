@@ -5,10 +5,10 @@ import re
 
 from typer.testing import CliRunner
 
-from cli_commands import QUICK, A, B, Command, agent, until
 from eventfed import Event, Federation, StateKey
 from eventfed_cli._app import app
 from eventfed_lab import NatsServer
+from tests.ground.cli_commands import QUICK, A, B, Command, agent, until
 
 BOX_A, BOX_B = (Event.mailbox("1001@default", 0, 0, eid).state_key for eid in (A, B))
 

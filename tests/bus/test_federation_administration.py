@@ -20,7 +20,7 @@ from eventfed import (
 from eventfed.wire.report import AgentReport, ReportedMember
 from eventfed.wire.roster import Roster, RosterMember
 from eventfed_lab import NatsServer
-from fixture_types import Clients, Until
+from tests.ground.fixture_types import Clients, Until
 
 A = EID.parse("02:00:00:00:00:0a")
 SUBJECTS = Subjects("pbx")

@@ -25,8 +25,8 @@ from eventfed import (
     encode_envelope,
 )
 from eventfed_lab import NatsServer
-from fixture_types import Clients, Measure, Until
-from narrowing import present
+from tests.ground.fixture_types import Clients, Measure, Until
+from tests.ground.narrowing import present
 
 A, B = EID.derive("a"), EID.derive("b")
 BOX = Event.mailbox("1001@default", 1, 0, A)

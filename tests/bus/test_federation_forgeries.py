@@ -6,8 +6,8 @@ import pytest
 
 from eventfed import EID, DeviceState, Event, StateKey, Subjects, encode_envelope
 from eventfed_lab import NatsServer
-from fixture_types import Clients, Until
-from narrowing import present
+from tests.ground.fixture_types import Clients, Until
+from tests.ground.narrowing import present
 
 A, B = EID.derive("a"), EID.derive("b")
 SUBJECTS = Subjects("pbx")

@@ -10,8 +10,8 @@ import pytest
 
 from eventfed import EID, Event, Mailbox
 from eventfed_lab import NatsServer
-from fixture_types import Clients, Until
-from narrowing import present
+from tests.ground.fixture_types import Clients, Until
+from tests.ground.narrowing import present
 
 ROOT = Path(__file__).parents[2]
 A = EID.derive("a")

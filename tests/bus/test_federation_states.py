@@ -21,8 +21,8 @@ from eventfed import (
     Synced,
 )
 from eventfed_lab import NatsServer
-from fixture_types import Clients, Measure, Shown, Until
-from narrowing import instance, present
+from tests.ground.fixture_types import Clients, Measure, Shown, Until
+from tests.ground.narrowing import instance, present
 
 A, B = EID.derive("a"), EID.derive("b")
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from eventfed import EID, DeviceState, Event, FederationSettings
 from eventfed_lab import NatsServer
-from fixture_types import Clients, Measure, Until
-from left_alone import bus_traffic
+from tests.ground.fixture_types import Clients, Measure, Until
+from tests.ground.left_alone import bus_traffic
 
 A, B = EID.derive("a"), EID.derive("b")
 GONE = Event.device("PJSIP/gone", DeviceState.INUSE, B)

@@ -21,8 +21,8 @@ from eventfed_agent.members.liveness import Liveness
 from eventfed_agent.members.member import Member
 from eventfed_agent.pjsip.sip import Address, Request, parse_message
 from eventfed_lab import SHORT_TIMES, MailboxCounts, NatsServer, SimulatedServer, allot
-from fixture_types import Until
-from strangers import publish, state
+from tests.ground.fixture_types import Until
+from tests.ground.strangers import publish, state
 
 LAMP, MAILBOX = "Custom:lamp", "1001@default"
 TOKEN = "a-token-of-the-test"

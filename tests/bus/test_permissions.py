@@ -26,7 +26,7 @@ from eventfed import (
 from eventfed.wire.report import AgentReport
 from eventfed.wire.roster import Roster, RosterMember, encode_roster
 from eventfed_lab import NatsServer
-from fixture_types import Until
+from tests.ground.fixture_types import Until
 
 A = EID.parse("02:00:00:00:00:0a")
 SUBJECTS = Subjects("pbx")

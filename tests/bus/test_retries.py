@@ -9,7 +9,7 @@ import pytest
 
 from eventfed import Credentials, Federation, FederationSettings
 from eventfed_lab import NatsServer
-from fixture_types import Measure
+from tests.ground.fixture_types import Measure
 
 SECONDS = 10.0
 USERS = (

@@ -11,9 +11,9 @@ from eventfed import EID, DeviceState, Event, Federation, FederationSettings
 from eventfed_agent.configuration import NatsSection
 from eventfed_agent.nats_access import credentials_source
 from eventfed_lab import AgentProcess, NatsServer, SimulatedServer
-from fixture_types import Until
-from narrowing import present
-from nats_secrets import SECRETS, Secret, password
+from tests.ground.fixture_types import Until
+from tests.ground.narrowing import present
+from tests.ground.nats_secrets import SECRETS, Secret, password
 
 A = EID.parse("02:00:00:00:00:0a")
 

@@ -13,8 +13,8 @@ from eventfed_operator.bus_access import bus_access
 from eventfed_operator.federation_bus import open_nats_bus
 from eventfed_operator.reconciler import BusLink
 from eventfed_operator.resources import Settings, read_resource
-from fixture_types import Until
-from nats_secrets import SECRETS, Secret
+from tests.ground.fixture_types import Until
+from tests.ground.nats_secrets import SECRETS, Secret
 
 _REFERENCES = {
     "password_file": ("credentials", "password"),

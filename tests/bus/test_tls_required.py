@@ -16,9 +16,9 @@ from eventfed import Credentials, Federation, FederationSettings
 from eventfed_agent.configuration import NatsSection
 from eventfed_agent.nats_access import credentials_source
 from eventfed_lab import NatsServer
-from fixture_types import Until
-from narrowing import present
-from nats_identities import Authority
+from tests.ground.fixture_types import Until
+from tests.ground.narrowing import present
+from tests.ground.nats_identities import Authority
 
 INFO = (
     b'INFO {"server_id":"x","server_name":"x","version":"2.12.0","proto":1,"headers":true,"auth_required":true,'

@@ -9,9 +9,9 @@ import nats
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
-from cluster_api import Api, eventually, federation, pod
 from eventfed_lab import NatsServer
-from installation import Installation, Operator
+from tests.ground.cluster_api import Api, eventually, federation, pod
+from tests.ground.installation import Installation, Operator
 
 __all__ = [
     "OWNED",

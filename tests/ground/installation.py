@@ -15,9 +15,9 @@ from typing import Any, Self
 
 import yaml
 
-from cluster_api import Api, eventually
 from eventfed_lab import Allotment, ControlPlane, NatsServer, allot
 from eventfed_lab._process import ChildProcess
+from tests.ground.cluster_api import Api, eventually
 
 __all__ = ["CHART", "Installation", "Operator", "helm", "render"]
 

@@ -5,7 +5,7 @@ import base64
 from typing import Any
 
 from eventfed_lab import ClusterPbx
-from strangers import publish
+from tests.ground.strangers import publish
 
 __all__ = ["Intruder", "with_secret"]
 

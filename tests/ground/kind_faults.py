@@ -11,7 +11,7 @@ from typing import Any
 
 from eventfed import Credentials, DeviceState, Federation, FederationSettings
 from eventfed_lab import AmiEvents, AsteriskPod, Cluster, ClusterPbx, Truth
-from kind_ground import CHECKOUT
+from tests.ground.kind_ground import CHECKOUT
 
 __all__ = [
     "NATS",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nats_identities import AccountMode, Authority, new_nkey
+from tests.ground.nats_identities import AccountMode, Authority, new_nkey
 
 __all__ = ["SECRETS", "Secret", "password"]
 

@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import Cluster, ClusterPbx, ClusterUnavailable, install_chart
-from kind_faults import federation_of
-from kind_ground import APART, CHART, CHECKOUT, FOLDER, PbxFactory
+from tests.ground.kind_faults import federation_of
+from tests.ground.kind_ground import APART, CHART, CHECKOUT, FOLDER, PbxFactory
 
 KEEP = "EVENTFED_KEEP_CLUSTER"
 """Set to anything, the cluster stays for the next run."""

@@ -6,8 +6,10 @@ import time
 
 import pytest
 
-from agent_pods import agent_identities, covered, rolled_out
-from cluster_changes import (
+from eventfed import DeviceState
+from eventfed_lab import ClusterPbx
+from tests.ground.agent_pods import agent_identities, covered, rolled_out
+from tests.ground.cluster_changes import (
     AGENT,
     AT_ONCE,
     QUIET,
@@ -18,10 +20,8 @@ from cluster_changes import (
     observed,
     put_back,
 )  # fmt: skip
-from crossings import Crossings, Still, crosses
-from eventfed import DeviceState
-from eventfed_lab import ClusterPbx
-from fixture_types import Measure
+from tests.ground.crossings import Crossings, Still, crosses
+from tests.ground.fixture_types import Measure
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from agent_pods import agent_identities, covered, rolled_out
-from cluster_changes import (
+from eventfed import DeviceState
+from eventfed_lab import ClusterPbx, Truth
+from tests.ground.agent_pods import agent_identities, covered, rolled_out
+from tests.ground.cluster_changes import (
     AGENT,
     ASTERISK,
     AT_THE_NEXT_LOOK,
@@ -19,10 +21,8 @@ from cluster_changes import (
     observed,
     put_back,
 )  # fmt: skip
-from crossings import Crossings, Still, crosses
-from eventfed import DeviceState
-from eventfed_lab import ClusterPbx, Truth
-from fixture_types import Measure
+from tests.ground.crossings import Crossings, Still, crosses
+from tests.ground.fixture_types import Measure
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 

@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from eventfed import DeviceState
 from eventfed_lab import Cluster, ClusterPbx, LabError, Lamps, federation
-from fixture_types import Measure
-from kind_conditions import Told, lone_pod, told_of
-from kind_ground import CHECKOUT, PbxFactory
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_conditions import Told, lone_pod, told_of
+from tests.ground.kind_ground import CHECKOUT, PbxFactory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from eventfed import DeviceState
 from eventfed_lab import Cluster, ClusterPbx, LabError, MailboxCounts, install_chart
-from fixture_types import Measure
-from kind_ground import APART, CHART, CHECKOUT, PbxFactory
-from kind_nats import away, stream_info
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_ground import APART, CHART, CHECKOUT, PbxFactory
+from tests.ground.kind_nats import away, stream_info
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

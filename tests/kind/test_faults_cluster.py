@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import Cluster, ClusterPbx, LabError, Lamps
-from fixture_types import Measure
-from kind_faults import change_something, crossings, federation_of, on_bus, taken_note_of, truth_after
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_faults import change_something, crossings, federation_of, on_bus, taken_note_of, truth_after
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400), pytest.mark.long]
 

@@ -10,8 +10,8 @@ import pytest_asyncio
 
 from eventfed import EID, DeviceState, Event, EventType, StateChanged, StateKey, StateRemoved
 from eventfed_lab import AsteriskPod, Cluster, ClusterPbx, Lamps, MailboxCounts
-from fixture_types import Measure
-from kind_faults import federation_of, histories, on_bus, truth_after
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_faults import federation_of, histories, on_bus, truth_after
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400), pytest.mark.long]
 

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import Cluster, ClusterPbx
-from fixture_types import Measure
-from kind_faults import (
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_faults import (
     NATS,
     OPERATOR,
     PLACE,

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import AsteriskPod, Cluster, ClusterPbx, install_chart
-from fixture_types import Measure
-from kind_faults import (
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_faults import (
     NATS,
     OPERATOR,
     PLACE,
@@ -23,7 +23,7 @@ from kind_faults import (
     truth_after,
     uids,
 )
-from kind_ground import APART, CHART
+from tests.ground.kind_ground import APART, CHART
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(500), pytest.mark.long]
 

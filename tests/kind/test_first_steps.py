@@ -11,8 +11,8 @@ import yaml
 
 from eventfed import DeviceState
 from eventfed_lab import AsteriskPod, Cluster, ClusterPbx, MailboxCounts, example
-from fixture_types import Measure
-from kind_ground import CHECKOUT, PbxFactory
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_ground import CHECKOUT, PbxFactory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

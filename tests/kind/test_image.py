@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fixture_types import Measure
-from kind_ground import CHART
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_ground import CHART
 
 ROOT = CHART.parents[1]
 LARGEST = 150_000_000

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from eventfed_lab import Cluster
-from fixture_types import Measure
-from kind_ground import CHECKOUT
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_ground import CHECKOUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

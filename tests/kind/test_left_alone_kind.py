@@ -10,11 +10,11 @@ import pytest
 
 from eventfed import Federation
 from eventfed_lab import Cluster, ClusterPbx, MailboxCounts
-from fixture_types import Measure
-from kind_faults import agents as agents_of
-from kind_faults import federation_of, on_bus
-from kind_nats import as_user, stream_info
-from left_alone import BusTraffic, counted, follow
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_faults import agents as agents_of
+from tests.ground.kind_faults import federation_of, on_bus
+from tests.ground.kind_nats import as_user, stream_info
+from tests.ground.left_alone import BusTraffic, counted, follow
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

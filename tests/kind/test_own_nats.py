@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from eventfed_lab import Cluster, ClusterPbx
-from fixture_types import Measure
-from kind_conditions import told_of
-from kind_ground import CHECKOUT
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_conditions import told_of
+from tests.ground.kind_ground import CHECKOUT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 

@@ -12,8 +12,8 @@ import pytest
 
 from eventfed import DeviceState
 from eventfed_lab import Cluster, ClusterPbx, LabError, MailboxCounts
-from fixture_types import Measure
-from kind_ground import PbxFactory
+from tests.ground.fixture_types import Measure
+from tests.ground.kind_ground import PbxFactory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent_pods import agent_identities, agent_metric, agent_on
-from crossings import Crossings, Still, crosses
 from eventfed import EID, DeviceState
 from eventfed_lab import ClusterPbx, LabError
 from eventfed_operator.crd.resource import GROUP
-from fixture_types import Measure
-from intruder_pods import Intruder
-from strangers import state
+from tests.ground.agent_pods import agent_identities, agent_metric, agent_on
+from tests.ground.crossings import Crossings, Still, crosses
+from tests.ground.fixture_types import Measure
+from tests.ground.intruder_pods import Intruder
+from tests.ground.strangers import state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

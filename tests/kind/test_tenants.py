@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from eventfed import DeviceState
 from eventfed_lab import Cluster, ClusterPbx, MailboxCounts, federation, install_chart
-from kind_ground import APART, CHART, CHECKOUT
+from tests.ground.kind_ground import APART, CHART, CHECKOUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -30,7 +30,7 @@ from eventfed_operator.crd.status import Condition, ConditionType, EventFederati
 from eventfed_operator.reconcile import reconcile
 from eventfed_operator.resources import FINALIZER, ChartNats, Resource, Settings, read_resource
 from eventfed_operator.snapshot import Agent, Bus, MemberReport, MemberState, ObjectKey, Observed, Pod, Rival, Stream
-from sip_peer import Peer
+from tests.ground.sip_peer import Peer
 
 for _name, _examples in (("quick", 200), ("default", 2_000), ("full", 100_000)):
     settings.register_profile(

@@ -13,13 +13,13 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from alert_rules import Scrape, firing, seconds
 from eventfed_operator.crd.status import Condition, ConditionType, EventFederationStatus
 from eventfed_operator.health import Health
 from eventfed_operator.manager import Supervisor
 from eventfed_operator.operator_metrics import METRICS, render_metrics
 from eventfed_operator.reconciler import KeeperCounters
 from eventfed_operator.snapshot import Stream
+from tests.ground.alert_rules import Scrape, firing, seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES: dict[str, dict[str, Any]] = {

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.elsewhere import OLD, YOUNG, Machine, unavailable
 
 SEES = (

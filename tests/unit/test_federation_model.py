@@ -10,8 +10,8 @@ from eventfed import StateKey
 from eventfed.core.claims import ClaimState
 from eventfed.core.departures import Departures
 from eventfed.jetstream.acknowledgements import read_acknowledgement
-from federation_world import EIDS, SETTINGS, Node, World, device
-from narrowing import present
+from tests.ground.federation_world import EIDS, SETTINGS, Node, World, device
+from tests.ground.narrowing import present
 
 
 def test_a_state_reaches_the_other_node_and_goes_with_its_owner() -> None:

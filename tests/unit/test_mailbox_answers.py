@@ -10,7 +10,7 @@ from eventfed_agent.members.identity import Identity
 from eventfed_agent.pjsip.deferred_answers import MailboxAnswers
 from eventfed_agent.pjsip.payloads import RefreshPayload, StatePayload
 from eventfed_agent.pjsip.sip import Later, Response
-from narrowing import instance
+from tests.ground.narrowing import instance
 
 EID_A = EID.derive("a")
 COUNTS = StatePayload(Event.mailbox("1001@default", 1, 0, EID_A))

@@ -23,7 +23,7 @@ from eventfed_agent.members.member_status import Registry, Verdict
 from eventfed_agent.members.names import Filters
 from eventfed_agent.members.turns import MemberTurns
 from eventfed_agent.pjsip.sip import Publication, PublicationKind
-from fake_time import in_fake_time
+from tests.ground.fake_time import in_fake_time
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, 200)

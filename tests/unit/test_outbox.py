@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eventfed.core.messages import Message, Refusal
 from eventfed.core.outbox import Outbox
 from eventfed.jetstream.acknowledgements import read_acknowledgement
-from narrowing import present
+from tests.ground.narrowing import present
 
 
 @dataclass

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventfed.jetstream.pull import ConsumerLost, PullConsumer, consumer_configuration
-from narrowing import present
+from tests.ground.narrowing import present
 
 
 def consumer(pending: int = 3, batch: int = 10) -> PullConsumer:

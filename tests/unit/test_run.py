@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+
 from tests import run
 from tests.programs import Programs
 

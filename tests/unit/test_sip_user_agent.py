@@ -28,7 +28,7 @@ from eventfed_agent.pjsip.sip import (
     build_options,
     parse_message,
 )
-from sip_peer import EAGER, LOOPBACK, Peer, accept, agent, at, eventually, publish
+from tests.ground.sip_peer import EAGER, LOOPBACK, Peer, accept, agent, at, eventually, publish
 
 
 @pytest.mark.parametrize("host", [LOOPBACK, "::1"])

@@ -18,7 +18,7 @@ from eventfed_agent.pjsip.sip import (
     UserAgentSettings,
     build_options,
 )
-from sip_peer import LOOPBACK, accept, agent, at, eventually, publish
+from tests.ground.sip_peer import LOOPBACK, accept, agent, at, eventually, publish
 
 
 async def test_one_tcp_connection_carries_many_requests_and_is_made_again_after_a_loss() -> None:

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import pytest
 
-import federation_world
 from eventfed import FederationSettings
 from eventfed.core.departures import Departures
 from eventfed.core.reports import Reports
@@ -35,7 +34,8 @@ from eventfed_operator.agent_configuration import HANDOVER
 from eventfed_operator.environment import ElectionSettings
 from eventfed_operator.health import Health
 from eventfed_operator.kubernetes_api import KubernetesApi
-from federation_world import EIDS, World, device
+from tests.ground import federation_world
+from tests.ground.federation_world import EIDS, World, device
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
 EXAMPLES = Path(__file__).parents[2] / "examples/kubernetes"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventfed import EID, DeviceState, Event, EventType, Lease, Mailbox, StateKey, View
-from narrowing import present
+from tests.ground.narrowing import present
 
 A, B = EID.derive("a"), EID.derive("b")
 LAMP = StateKey(EventType.DEVICE_STATE_CHANGE, A, "PJSIP/1")

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from api_server import Server
 from eventfed import Credentials, StreamUnavailable, Subjects
 from eventfed.wire.roster import Roster
 from eventfed_operator.crd.resource import KIND
@@ -22,6 +21,7 @@ from eventfed_operator.manager import Supervisor
 from eventfed_operator.resources import ChartNats, Settings
 from eventfed_operator.snapshot import Bus, MemberReport, MemberState, Stream
 from eventfed_operator.streams import OWNER
+from tests.ground.api_server import Server
 
 Key = tuple[str, str, str]
 

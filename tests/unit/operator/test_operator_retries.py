@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from api_server import Server
 from eventfed_operator.environment import ElectionSettings, OperatorConfiguration
 from eventfed_operator.manager import Supervisor
 from eventfed_operator.process import run_operator
 from eventfed_operator.resources import Settings
-from fixture_types import Measure
+from tests.ground.api_server import Server
+from tests.ground.fixture_types import Measure
 
 SECONDS = 10.0
 LEASE = "/apis/coordination.k8s.io/"

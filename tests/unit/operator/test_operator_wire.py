@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from api_server import Server
 from eventfed_operator._kubernetes_client import KubernetesClient, open_kubernetes
 from eventfed_operator.crd.resource import KIND, PLURAL
 from eventfed_operator.kubernetes_api import AddressTaken, ApiError, WatchExpired
 from eventfed_operator.resources import FIELD_MANAGER
 from eventfed_operator.watch import watch
+from tests.ground.api_server import Server
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from eventfed_operator.actions import (
 )
 from eventfed_operator.drift import matches
 from eventfed_operator.snapshot import Agent, Bus, MemberState, ObjectKey, Stream
-from narrowing import present
+from tests.ground.narrowing import present
 
 SERVICE = ObjectKey("Service", "pbx-agent")
 DAEMON_SET = ObjectKey("DaemonSet", "pbx-agent")

@@ -10,7 +10,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from definition_server import (
+from eventfed.spec import Spec
+from eventfed_operator.crd.definition import custom_resource_definition, structural_schema, written
+from eventfed_operator.crd.resource import EventFederationSpec, check_resource_name
+from tests.ground.definition_server import (
     SCHEMA,
     defaulted,
     for_jsonschema,
@@ -20,11 +23,8 @@ from definition_server import (
     rule_failures,
     unknown_fields,
 )
-from eventfed.spec import Spec
-from eventfed_operator.crd.definition import custom_resource_definition, structural_schema, written
-from eventfed_operator.crd.resource import EventFederationSpec, check_resource_name
 
-CHART = Path(__file__).parents[2] / "charts" / "eventfed" / "files" / "eventfederations.yaml"
+CHART = Path(__file__).parents[3] / "charts" / "eventfed" / "files" / "eventfederations.yaml"
 
 # k8s.io/apiextensions-apiserver/pkg/apiserver/schema: what a structural schema may hold at all.
 STRUCTURAL = {

@@ -1,0 +1,1 @@
+"""What several suites stand on: clusters, servers, faults, strangers and ways to look at them."""
