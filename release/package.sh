@@ -30,7 +30,8 @@ if [[ ! -x $helm ]]; then
   tests/kind/build-tools.sh helm >&2
 fi
 
-rm -rf dist
+# What an earlier build left, a wheel would hold too: modules that are no more.
+rm -rf dist build/lib build/bdist.*
 mkdir dist
 say "the Python package"
 "$python" -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist .

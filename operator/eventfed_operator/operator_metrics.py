@@ -46,7 +46,7 @@ class _OperatorCollector(Collector):
         yield _gauge("eventfed_operator_watch_lag_seconds", health.watches.standing(now))
         keepers, counters = self._supervisor.keepers.values(), self._supervisor.counters
         yield _gauge("eventfed_operator_federations", len(keepers))
-        oldest = max((now - keeper.looked_at for keeper in keepers), default=0.0)
+        oldest = max((now - keeper.seen.at for keeper in keepers), default=0.0)
         yield _gauge("eventfed_operator_oldest_look_seconds", oldest)
         yield _counter("eventfed_operator_rounds_total", counters.rounds)
         yield _counter("eventfed_operator_failures_total", counters.failures)
@@ -66,13 +66,13 @@ class _OperatorCollector(Collector):
             for name in ("eventfed_stream_messages", "eventfed_stream_bytes", "eventfed_stream_limit_bytes")
         )
         for key, keeper in self._supervisor.keepers.items():
-            for one in keeper.status.conditions if keeper.status is not None else ():
+            for one in keeper.seen.status.conditions if keeper.seen.status is not None else ():
                 for status in _STATUSES:
                     conditions.add_metric([*key, one.type, status], float(one.status == status))
-            if keeper.stream is not None:
-                messages.add_metric(key, float(keeper.stream.messages))
-                size.add_metric(key, float(keeper.stream.bytes))
-                most = keeper.stream.configuration.get("max_bytes", -1)
+            if keeper.seen.stream is not None:
+                messages.add_metric(key, float(keeper.seen.stream.messages))
+                size.add_metric(key, float(keeper.seen.stream.bytes))
+                most = keeper.seen.stream.configuration.get("max_bytes", -1)
                 if most > 0:
                     limit.add_metric(key, float(most))
         yield from (conditions, messages, size, limit)

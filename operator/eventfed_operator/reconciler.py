@@ -30,7 +30,7 @@ from .resources import FINALIZER, InvalidResource, Resource, Settings, read_reso
 from .snapshot import Bus, ObjectKey, Observed, Rival, Stream, read_agent, read_pod, read_rival
 from .statuses import differs, invalid_status
 
-__all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus", "Renew", "as_before"]
+__all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus", "Renew", "Seen", "as_before"]
 
 _log = logging.getLogger("eventfed.operator")
 _GATHER = 0.2
@@ -67,6 +67,21 @@ class KeeperCounters:
     rounds: int = 0
     failures: int = 0
     actions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the last look at an EventFederation saw.
+
+    Args:
+        at: when one last came to its end, by the loop's clock.
+        status: None before the first.
+        stream: as NATS had it; None if it was not seen.
+    """
+
+    at: float
+    status: EventFederationStatus | None = None
+    stream: Stream | None = None
 
 
 class BusLink:
@@ -146,12 +161,7 @@ class Keeper:
         self._problem = ""
         self._streak = 0
         self._after_changes = 0.0
-        self.looked_at = _now()
-        """When it was last looked at with success, by the loop's clock."""
-        self.status: EventFederationStatus | None = None
-        """As it was at the last look; None before the first."""
-        self.stream: Stream | None = None
-        """As NATS had it at the last look; None if it was not seen."""
+        self.seen = Seen(_now())
 
     def wake(self) -> None:
         """Something changed: look again."""
@@ -173,7 +183,7 @@ class Keeper:
                     continue
                 except InvalidResource as error:
                     await self._refuse(str(error))
-                self.looked_at = _now()
+                self.seen.at = _now()
                 await self._sleep(self._resync)
                 await until_due(backoff)
                 backoff.rest(_now())
@@ -215,7 +225,7 @@ class Keeper:
                 backoff.failed(_now(), at_least=_wish(error))
                 await until_due(backoff, self._wake)
                 continue
-            self.looked_at, self._problem = _now(), ""
+            self.seen.at, self._problem = _now(), ""
             backoff.succeeded(_now())
             if after is None:
                 return
@@ -239,7 +249,7 @@ class Keeper:
             return self._resync
         actions = reconcile(resource, self._settings, observed)
         written = [action.status for action in actions if isinstance(action, WriteStatus)]
-        self.status, self.stream = (written or [resource.status])[-1], observed.bus.stream
+        self.seen.status, self.seen.stream = (written or [resource.status])[-1], observed.bus.stream
         carrier = Carrier(self._api, link.bus, manifest)
         after, changed, refusals = self._resync, False, dict[ObjectKey, ApiError]()
         bus_refusals: list[EventfedError] = []
@@ -340,7 +350,7 @@ class Keeper:
             return
         now, generation = datetime.now(UTC), metadata.get("generation", 0)
         status = invalid_status(carrier.status, generation=generation, message=message, now=now)
-        self.status = status
+        self.seen.status = status
         if differs(carrier.status, status):
             await carrier.write_status(status)
 

@@ -40,8 +40,16 @@ def test_kubectl_finds_it_by_its_names_and_categories(plane: ControlPlane, api: 
 
 def test_kubectl_get_shows_what_people_ask_for(plane: ControlPlane, api: Api, namespace: str) -> None:
     api.create(federation(namespace))
-    ready = {"type": "Ready", "status": "False", "reason": "NoPodMatches", "message": "", "observedGeneration": 1}
+    ready = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "NoPodMatches",
+        "message": "Nobody here",
+        "observedGeneration": 1,
+    }
     status = {
+        "federation": f"{namespace}_pbx",
+        "stream": {"name": "EVENTFED_pbx_local", "messages": 7},
         "conditions": [{**ready, "lastTransitionTime": "2026-03-01T11:00:00Z"}],
         "members": {"summary": "2/3", "total": 3, "synced": 2},
         "agents": {"summary": "1/2", "desired": 2, "ready": 1},
@@ -50,6 +58,9 @@ def test_kubectl_get_shows_what_people_ask_for(plane: ControlPlane, api: Api, na
     heading, row = plane.kubectl("get", "evfed", "-n", namespace).stdout.splitlines()
     assert heading.split() == ["NAME", "READY", "MEMBERS", "AGENTS", "REASON", "AGE"]
     assert row.split()[:5] == ["pbx", "False", "2/3", "1/2", "NoPodMatches"]
+    heading, row = plane.kubectl("get", "evfed", "-n", namespace, "-o", "wide").stdout.splitlines()
+    assert heading.split()[-3:] == ["FEDERATION", "MESSAGES", "MESSAGE"]
+    assert row.split()[-4:] == [f"{namespace}_pbx", "7", "Nobody", "here"]
 
 
 def test_kubectl_explain_describes_every_field(plane: ControlPlane, api: Api) -> None:

@@ -25,6 +25,9 @@ def package(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Pa
     copy = tmp_path_factory.mktemp("sources") / "eventfed"
     made = (".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*made), symlinks=True)
+    left = copy / "build" / "lib" / "eventfed" / "of_an_earlier_build.py"
+    left.parent.mkdir(parents=True)
+    left.write_text("")
     environment = {
         **os.environ,
         "PATH": f"{plane.programs}:{os.environ['PATH']}",
@@ -50,6 +53,7 @@ def test_it_holds_what_is_needed_and_the_checksums_of_all(package: Path) -> None
         names = wheel.namelist()
     assert "eventfed/py.typed" in names
     assert "eventfed_operator/py.typed" in names
+    assert not [name for name in names if "of_an_earlier_build" in name]
 
 
 def test_the_chart_archive_is_the_chart(plane: ControlPlane, package: Path) -> None:

@@ -43,7 +43,8 @@ if [[ ! -d $wheelhouse ]]; then
   rm -f "$wheelhouse.new"/eventfed-*.whl
   mv "$wheelhouse.new" "$wheelhouse"
 fi
-rm -rf "$context"; mkdir -p "$context/own"
+# What an earlier build left in build/lib, a wheel would hold too: modules that are no more.
+rm -rf "$context" build/lib build/bdist.*; mkdir -p "$context/own"
 cp -r "$wheelhouse" "$context/wheels"
 # The same sources make the same image, which need not be loaded again.
 SOURCE_DATE_EPOCH=315619200 "${pip[@]}" wheel --no-deps --wheel-dir "$context/own" .

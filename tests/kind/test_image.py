@@ -50,6 +50,7 @@ def test_the_image_holds_nothing_of_the_lab_and_says_where_the_demo_is(image: st
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_a_clone_makes_the_same_image_on_a_plain_base(image: str, tmp_path: Path) -> None:
     """As ``docker build .``, but that the base is one of Debian's packages: no registry of images is reached here."""
     base = next(one for one in ("eventfed-base:bookworm", "eventfed-base:trixie") if inspect(one))

@@ -17,7 +17,7 @@ from eventfed_operator.crd.status import Condition, ConditionType, EventFederati
 from eventfed_operator.health import Health
 from eventfed_operator.manager import Supervisor
 from eventfed_operator.operator_metrics import METRICS, render_metrics
-from eventfed_operator.reconciler import KeeperCounters
+from eventfed_operator.reconciler import KeeperCounters, Seen
 from eventfed_operator.snapshot import Stream
 from tests.ground.alert_rules import Scrape, firing, seconds
 
@@ -38,7 +38,7 @@ class Operator:
         self.health = Health(leading=True)
         self.counters = KeeperCounters()
         self.keeper = SimpleNamespace(
-            looked_at=self.now, status=status(), stream=Stream("voice/pbx", {"max_bytes": 1_000_000}, 5, 1_000)
+            seen=Seen(self.now, status(), Stream("voice/pbx", {"max_bytes": 1_000_000}, 5, 1_000))
         )
 
     def scrape(self) -> str:
@@ -77,27 +77,27 @@ def refused(operator: Operator) -> None:
 
 
 def stands(operator: Operator) -> None:
-    operator.keeper.looked_at = operator.now - 301
+    operator.keeper.seen.at = operator.now - 301
 
 
 def not_ready(operator: Operator) -> None:
-    operator.keeper.status = status(Ready="False")
+    operator.keeper.seen.status = status(Ready="False")
 
 
 def not_known(operator: Operator) -> None:
-    operator.keeper.status = status(Ready="Unknown")
+    operator.keeper.seen.status = status(Ready="Unknown")
 
 
 def stalled(operator: Operator) -> None:
-    operator.keeper.status = status(Stalled="True")
+    operator.keeper.seen.status = status(Stalled="True")
 
 
 def without_nats(operator: Operator) -> None:
-    operator.keeper.status = status(BusReachable="False")
+    operator.keeper.seen.status = status(BusReachable="False")
 
 
 def nearly_full(operator: Operator) -> None:
-    operator.keeper.stream = Stream("voice/pbx", {"max_bytes": 1_000_000}, 5, 800_001)
+    operator.keeper.seen.stream = Stream("voice/pbx", {"max_bytes": 1_000_000}, 5, 800_001)
 
 
 FAULTS = [
@@ -120,7 +120,7 @@ def over_time(operator: Operator, fault: Any, length: float, pause: float = 30.0
         if operator.now - begin >= length:
             return
         operator.now += pause
-        operator.keeper.looked_at = operator.now
+        operator.keeper.seen.at = operator.now
         fault(operator)
 
 
@@ -145,7 +145,7 @@ def test_no_alert_of_the_operator_fires_where_all_is_well(name: str) -> None:
 
 def test_a_stream_without_a_limit_has_none_in_its_metrics() -> None:
     operator = Operator()
-    operator.keeper.stream = Stream("voice/pbx", {"max_bytes": -1}, 5, 10**9)
+    operator.keeper.seen.stream = Stream("voice/pbx", {"max_bytes": -1}, 5, 10**9)
     assert "eventfed_stream_bytes{" in operator.scrape()
     assert "eventfed_stream_limit_bytes{" not in operator.scrape()
 

@@ -123,6 +123,12 @@ def custom_resource_definition() -> dict[str, Any]:
         ("Reason", "string", f"{ready}.reason", "Why it is ready or not"),
         ("Age", "date", ".metadata.creationTimestamp", ""),
     ]
+    # With `-o wide` alone.
+    wide = [
+        ("Federation", "string", ".status.federation", "Its name on NATS"),
+        ("Messages", "integer", ".status.stream.messages", "Messages in its stream"),
+        ("Message", "string", f"{ready}.message", "Why it is ready or not, and what to do"),
+    ]
     spec = structural_schema(EventFederationSpec)
     status = structural_schema(EventFederationStatus, defaults=False)
     return {
@@ -151,8 +157,15 @@ def custom_resource_definition() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
-                        {"name": name, "type": kind, "jsonPath": path, **({"description": what} if what else {})}
-                        for name, kind, path, what in columns
+                        {
+                            "name": name,
+                            "type": kind,
+                            "jsonPath": path,
+                            **({"description": what} if what else {}),
+                            **({"priority": 1} if more else {}),
+                        }
+                        for more, some in ((False, columns), (True, wide))
+                        for name, kind, path, what in some
                     ],
                     "schema": {
                         "openAPIV3Schema": {

@@ -312,9 +312,9 @@ def test_each_rule_is_broken_by_some_manifest_above() -> None:
 
 def test_the_printer_columns_are_those_people_ask_for() -> None:
     version = custom_resource_definition()["spec"]["versions"][0]
-    assert [column["name"] for column in version["additionalPrinterColumns"]] == [
-        *("Ready", "Members", "Agents", "Reason", "Age")
-    ]
+    columns = [(column["name"], column.get("priority", 0)) for column in version["additionalPrinterColumns"]]
+    assert [name for name, priority in columns if priority == 0] == ["Ready", "Members", "Agents", "Reason", "Age"]
+    assert [name for name, priority in columns if priority == 1] == ["Federation", "Messages", "Message"]
     assert version["subresources"] == {"status": {}}
     names = custom_resource_definition()["spec"]["names"]
     assert (names["shortNames"], names["categories"]) == (["evfed"], ["all", "eventfed"])
