@@ -1,15 +1,20 @@
 """eventfed: Asterisk's events, their encodings, and the client of a federation of Asterisk servers on NATS."""
 
+from .core.administration import Administration
+from .core.bus import Bus, BusAdministration, BusListener, Interest, StreamInfo
 from .core.change_log import Cursor
 from .core.changes import Change, MemberChanged, Reset, StateChanged, StateRemoved, Synced
 from .core.claims import Claim, ClaimState
 from .core.counters import FederationCounters
+from .core.messages import Message, Refusal, Stored
+from .core.outbox import Outbox
 from .core.reports import Reports
 from .core.rosters import Rosters
 from .core.settings import Credentials, CredentialsSource, FederationSettings, MailboxDeparture, Storage
+from .core.troubles import Trouble
 from .core.view import State, View
 from .federation import Federation
-from .jetstream.administration import Administration, StreamInfo
+from .jetstream.bus import JetStreamBus
 from .jetstream.connection import ConnectionLost
 from .jetstream.stream import StreamUnavailable, stream_configuration
 from .model.ast_event import asterisk_string_hash, decode_ast_event, encode_ast_event
@@ -43,6 +48,9 @@ __all__ = [
     "MAX_NAME",
     "MAX_NUMBER",
     "Administration",
+    "Bus",
+    "BusAdministration",
+    "BusListener",
     "Change",
     "Claim",
     "ClaimState",
@@ -61,6 +69,8 @@ __all__ = [
     "FederationCounters",
     "FederationSettings",
     "InformationElement",
+    "Interest",
+    "JetStreamBus",
     "Kind",
     "Lease",
     "Mailbox",
@@ -72,7 +82,10 @@ __all__ = [
     "MalformedSubject",
     "MemberChanged",
     "Merge",
+    "Message",
+    "Outbox",
     "PresenceState",
+    "Refusal",
     "Reports",
     "Reset",
     "Rosters",
@@ -81,12 +94,14 @@ __all__ = [
     "StateKey",
     "StateRemoved",
     "Storage",
+    "Stored",
     "StreamInfo",
     "StreamUnavailable",
     "Subject",
     "Subjects",
     "Subscription",
     "Synced",
+    "Trouble",
     "UnknownKind",
     "UnsupportedEnvelope",
     "Value",

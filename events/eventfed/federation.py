@@ -3,50 +3,30 @@
 import asyncio
 import contextlib
 import functools
-import logging
 import secrets
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from nats.aio.msg import Msg
-
-from .core.bus_health import BusHealth
-from .core.callbacks import Callbacks, call_soon
+from .core.administration import Administration
+from .core.bus import Bus
+from .core.callbacks import call_soon
 from .core.changes import Change
 from .core.claims import Claim
-from .core.counters import FederationCounters
-from .core.departures import Departures
-from .core.intake import Intake
-from .core.messages import Stored
-from .core.outbox import Outbox
-from .core.ownership import Ownership
-from .core.reports import Reports
-from .core.requests import Requests
-from .core.rosters import Rosters
+from .core.context import ClientContext
+from .core.engine import Engine
 from .core.settings import Credentials, CredentialsSource, FederationSettings
-from .core.tombstones import bury
-from .core.troubles import Trouble
-from .core.view import View
 from .core.watch import watch
-from .jetstream.administration import Administration
-from .jetstream.connection import Client
-from .jetstream.link import Link
-from .jetstream.publisher import Publisher
-from .jetstream.reader import Reader
-from .jetstream.stream import stream_configuration
-from .jetstream.tasks import in_background
+from .jetstream.bus import JetStreamBus
 from .model.eid import EID
 from .model.elements import EventType
 from .model.event import Event, StateKey
+from .tasks import in_background
 from .wire.envelope import MAX_ENVELOPE, encode_envelope
 from .wire.leases import Lease
 from .wire.report import AgentReport, encode_report
 from .wire.subjects import Subjects, check_agent
 
 __all__ = ["Federation"]
-
-_log = logging.getLogger("eventfed.federation")
 
 
 class Federation:
@@ -55,77 +35,33 @@ class Federation:
     It goes on trying while NATS is away, lost its store, or hangs: see `connected`, `synced` and `problem`.
     """
 
-    def __init__(
-        self,
-        servers: Sequence[str],
-        *,
-        subjects: Subjects,
-        agent: str,
-        settings: FederationSettings,
-        credentials: Credentials | CredentialsSource | None,
-    ) -> None:
+    def __init__(self, bus: Bus, *, subjects: Subjects, agent: str, settings: FederationSettings) -> None:
         self.subjects = subjects
         self.agent = agent
         self.instance = secrets.token_hex(8)
         """Tells two clients of one agent name apart, as leases do."""
-        self.settings = settings
-        self.counters = FederationCounters()
+        self._clock = asyncio.get_running_loop().time
+        context = ClientContext(agent, self.instance, subjects, settings, clock=self._clock)
+        self.counters = context.counters
         """What happened so far."""
-        self.view = View(
-            tombstone_ttl=settings.tombstone_ttl, soon=lambda call: asyncio.get_running_loop().call_soon(call)
+        self._bus = bus
+        engine = self._engine = Engine(
+            context, send=bus.send, soon=lambda call: asyncio.get_running_loop().call_soon(call)
         )
+        self.view = engine.view
         """Every state and lease of the federation."""
-        self.rosters = Rosters()
+        self.rosters = engine.rosters
         """Which members each node has, where an operator says so."""
-        self.reports = Reports(settings.report_lifetime, clock=time.monotonic)
+        self.reports = engine.reports
         """How agents say that their members stand; only with `FederationSettings.read_reports`."""
-        self.administration = Administration(subjects, self.rosters, settings, lambda: self._link.client)
-        """The stream, and writing rosters: for whoever has the rights."""
-        self._link = Link(
-            servers,
-            name=f"eventfed {agent}",
-            settings=settings,
-            credentials=credentials,
-            counters=self.counters,
-            note=lambda kind, reason: self.health.note(kind, reason),
-            session=self._session,
-            ended=self._session_ended,
-        )
-        self._outbox = Outbox(
-            window=settings.publish_window,
-            deadline=settings.ack_deadline,
-            pause=settings.retry_pause,
-            pause_limit=settings.retry_pause_limit,
-            counters=self.counters,
-        )
-        self._ownership = Ownership(
-            agent=agent,
-            instance=self.instance,
-            subjects=subjects,
-            view=self.view,
-            outbox=self._outbox,
-            settings=settings,
-            counters=self.counters,
-        )
-        self.health = BusHealth(subjects.stream, self._outbox, self._ownership, clock=time.monotonic)
-        """How well NATS serves us, and whom that concerns."""
-        self._departures = Departures(settings, agent, clock=time.monotonic)
-        self._intake = Intake(subjects, self.view, self.rosters, self._ownership, self.counters)
-        self._publisher = Publisher(self._outbox, self.counters, clock=time.monotonic, on_answer=self._answered)
-        self._reader = Reader(
-            subjects.stream,
-            subjects.read(states=settings.read_states),
-            self,
-            settings,
-            configuration=stream_configuration(subjects, settings),
-            create=settings.create_stream,
-            seen=self.health.stream_seen,
-        )
-        self._was_synced = False
-        self._settled = asyncio.Event()
-        self.requests = Requests(subjects, self._intake, self._publisher.send)
+        self.health = engine.health
+        """How well the bus serves us, and whom that concerns."""
+        self.requests = engine.requests
         """Asking owners to tell their states again, or to forget one."""
-        self._on_event = Callbacks[Event]()
+        self.administration = Administration(subjects, engine.rosters, settings, bus.administration)
+        """The stream, and writing rosters: for who has the rights."""
+        self._settled = asyncio.Event()
+        engine.on_idle = self._settled.set
 
     @classmethod
     @asynccontextmanager
@@ -156,25 +92,46 @@ class Federation:
         Raises:
             MalformedSubject: for a name that is no token.
         """
-        client = cls(
+        settings = settings or FederationSettings()
+        subjects = Subjects(federation, site, prefix=prefix)
+        bus = JetStreamBus(
             [servers] if isinstance(servers, str) else servers,
-            subjects=Subjects(federation, site, prefix=prefix),
-            agent=check_agent(agent),
-            settings=settings or FederationSettings(),
+            subjects=subjects,
+            name=f"eventfed {check_agent(agent)}",
+            settings=settings,
             credentials=credentials,
         )
-        async with in_background(client._link.run(), client._tick_for_ever()):
+        async with cls.over(bus, subjects=subjects, agent=agent, settings=settings) as client:
             yield client
+
+    @classmethod
+    @asynccontextmanager
+    async def over(
+        cls, bus: Bus, *, subjects: Subjects, agent: str, settings: FederationSettings | None = None
+    ) -> AsyncGenerator["Federation", None]:
+        """A client like that of `connect`, over any `Bus`. It runs the bus while the context is open.
+
+        Raises:
+            MalformedSubject: for an agent's name that is no token.
+        """
+        client = cls(bus, subjects=subjects, agent=check_agent(agent), settings=settings or FederationSettings())
+        async with in_background(bus.run(client._engine), client._tick_until_cancelled()):
+            yield client
+
+    @property
+    def settings(self) -> FederationSettings:
+        """As they are now; see `configure`."""
+        return self._engine.context.settings
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection to NATS."""
-        return self._ownership.connected
+        return self._engine.ownership.connected
 
     @property
     def synced(self) -> bool:
         """Whether the view has been complete once. It stays so when NATS goes away: what is known is still shown."""
-        return self._was_synced
+        return self._engine.synced
 
     @property
     def problem(self) -> str | None:
@@ -186,10 +143,7 @@ class Federation:
 
         What says how to connect, read and publish stays as it was at the start.
         """
-        self.settings = settings
-        self.view.keep_tombstones(settings.tombstone_ttl)
-        self._ownership.configure(settings)
-        self._departures.configure(settings)
+        self._engine.configure(settings)
 
     async def wait_synced(self, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until `synced`, at most `timeout` seconds. Returns whether it is."""
@@ -197,14 +151,14 @@ class Federation:
         stop = self.view.listen(wake.set)
         try:
             async with asyncio.timeout(timeout):
-                while not self._was_synced:
+                while not self._engine.synced:
                     wake.clear()
                     await wake.wait()
         except TimeoutError:
             pass
         finally:
             stop()
-        return self._was_synced
+        return self._engine.synced
 
     def publish(self, event: Event) -> None:
         """Make `event` the last value of its state. It never blocks.
@@ -216,15 +170,15 @@ class Federation:
         Raises:
             MalformedEvent: for an event of a type that has no state.
         """
-        self._ownership.publish(event)
+        self._engine.ownership.publish(event)
 
     def retract(self, key: StateKey) -> None:
         """Take a state of one's own back: a tombstone stands in its place."""
-        self._ownership.retract(key)
+        self._engine.ownership.retract(key)
 
     def own_value(self, key: StateKey) -> Event | None:
         """What this client published last for a state, on the stream or not; None after `retract` or a lost claim."""
-        return self._ownership.own_value(key)
+        return self._engine.ownership.own_value(key)
 
     def get(self, key: StateKey) -> Event | None:
         """The value of a state; None if it is unknown or gone."""
@@ -234,10 +188,10 @@ class Federation:
         """Wait until all that was published is on the stream, at most `timeout` seconds. Returns whether it is."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not self._ownership.idle:
+                while not self._engine.ownership.idle:
                     self._settled.clear()
                     await self._settled.wait()
-        return self._ownership.idle
+        return self._engine.ownership.idle
 
     # Members
 
@@ -263,7 +217,7 @@ class Federation:
             ValueError: when this client has a claim of that EID that is neither LOST nor RELEASED.
         """
         tell = None if on_change is None else functools.partial(call_soon, on_change)
-        return self._ownership.claim(eid, uid=uid, name=name, address=address, on_change=tell)
+        return self._engine.ownership.claim(eid, uid=uid, name=name, address=address, on_change=tell)
 
     def members(self) -> list[Lease]:
         """The live leases, by name."""
@@ -275,7 +229,7 @@ class Federation:
         Raises:
             MalformedEnvelope: for a report of too many members.
         """
-        if not self._publisher.send(self.subjects.report(self.agent), encode_report(report)):
+        if not self._bus.send(self.subjects.report(self.agent), encode_report(report)):
             self.counters.reports_dropped += 1
 
     # Requests and events without a last value
@@ -293,14 +247,14 @@ class Federation:
         body = encode_envelope(event)
         if len(body) > MAX_ENVELOPE:
             self.counters.oversized += 1
-        elif self._publisher.send(self.subjects.event(event.type, event.eid), body):
+        elif self._bus.send(self.subjects.event(event.type, event.eid), body):
             self.counters.events_sent += 1
         else:
             self.counters.events_dropped += 1
 
     def on_event(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` for each event without a last value. The result ends that."""
-        return self._on_event.add(callback)
+        return self._engine.on_event.add(callback)
 
     async def watch(self, *, type: EventType | None = None, eid: EID | None = None) -> AsyncGenerator[Change, None]:
         """What there is, then `Synced`, then each change, for ever. Changes faster than they are taken are merged.
@@ -312,89 +266,12 @@ class Federation:
         async for change in watch(self.view, type=type, eid=eid):
             yield change
 
-    # What the reader tells
-
-    def replay_began(self, incarnation: str) -> None:
-        self.counters.replays += 1
-        self._departures.start_anew()
-        reset = self.view.begin_replay(incarnation)
-        self.rosters.begin_replay(reset)
-        if reset and self.view.incarnations > 1:
-            self.counters.resets += 1
-            _log.warning("the stream %s is another one than before: publishing everything again", self.subjects.stream)
-        self._ownership.replay_began(reset)
-
-    def stored(self, message: Stored) -> None:
-        self._intake.stored(message)
-
-    def replay_ended(self) -> None:
-        self._link.was_of_use()
-        self._was_synced = True
-        self.health.replay_ended()
-        self.rosters.end_replay()
-        self.view.end_replay()
-        self._departures.start_anew()
-        self._ownership.replay_ended()
-
-    def replay_broke(self, reason: str) -> None:
-        _log.info("reading the stream again: %s", reason)
-        self.view.interrupt()
-
-    def stream_problem(self, reason: str) -> None:
-        self.health.note(Trouble.STREAM, reason)
-        self.view.interrupt()
-
-    async def _session(self, client: Client, group: asyncio.TaskGroup) -> None:
-        if self.settings.read_states:
-            for subject in self.requests.heard:
-                await client.subscribe(subject, cb=self._request_came)
-            await client.subscribe(self.subjects.events, cb=self._event_came)
-        if self.settings.read_reports:
-            await client.subscribe(self.subjects.reports, cb=self._report_came)
-            self.reports.start_anew()
-        self.health.session_began()
-        self._ownership.session_began()
-        group.create_task(self._publisher.run(client))
-        group.create_task(self._reader.run(client))
-
-    def _session_ended(self) -> None:
-        self._ownership.session_ended()
-        self.view.interrupt()
-
-    async def _tick_for_ever(self) -> None:
-        before = time.monotonic()
+    async def _tick_until_cancelled(self) -> None:
+        engine, before = self._engine, self._clock()
         while True:
             await asyncio.sleep(self.settings.tick)
-            now = time.monotonic()
-            if now - before > self.settings.stall:
-                self.counters.stalls += 1
-                _log.warning("this process stood still for %.1f s: its leases are checked", now - before)
-                self.reports.start_anew()
-                self._departures.start_anew()
-                if self._ownership.stalled():
-                    self._reader.start_anew()
+            now = self._clock()
+            if now - before > self.settings.stall and engine.stood_still(now - before):
+                self._bus.replay_again()
             before = now
-            self._ownership.tick()
-            self.health.look()
-            self.view.forget_old_tombstones()
-            self.reports.forget_old()
-            self.counters.older, self.counters.lapsed = self.view.older, self.view.lapsed
-            due = self._departures.step(self.view)
-            bury(due, self._outbox, self.subjects, self.view, self.settings, self.counters)
-
-    async def _request_came(self, message: Msg) -> None:
-        self.requests.came(message.subject)
-
-    async def _event_came(self, message: Msg) -> None:
-        if self._on_event:
-            event = self._intake.event(message.subject, message.data)
-            if event is not None:
-                self._on_event.call(event)
-
-    async def _report_came(self, message: Msg) -> None:
-        if (report := self._intake.report(message.subject, message.data)) is not None:
-            self.reports.put(report)
-
-    def _answered(self) -> None:
-        if self._ownership.idle:
-            self._settled.set()
+            engine.tick()

@@ -13,6 +13,7 @@ from eventfed import (
     Federation,
     FederationSettings,
     MailboxDeparture,
+    Message,
     StreamUnavailable,
     Subjects,
     stream_configuration,
@@ -26,12 +27,6 @@ A = EID.parse("02:00:00:00:00:0a")
 SUBJECTS = Subjects("pbx")
 ONE = Roster("node-1", (RosterMember("asterisk-0", "u-0", "10.0.0.1"),))
 OTHER = Roster("node-1", (RosterMember("asterisk-1", "u-1", "10.0.0.2", 5080, "tcp", leaving=True),))
-
-
-@pytest.fixture
-def administers(quick: FederationSettings) -> FederationSettings:
-    """Settings of an operator."""
-    return replace(quick, create_stream=False, deputy=False, read_states=False, read_reports=True, report_lifetime=1.0)
 
 
 async def test_the_stream_is_made_changed_looked_at_and_deleted(
@@ -64,7 +59,7 @@ async def test_the_stream_is_made_changed_looked_at_and_deleted(
 
 
 async def test_rosters_reach_every_client_and_go_again(
-    nats_server: NatsServer, clients: Clients, administers: FederationSettings, until: Until
+    clients: Clients, administers: FederationSettings, until: Until
 ) -> None:
     async with (
         clients("a") as (agent,),
@@ -112,9 +107,7 @@ async def test_a_roster_that_nobody_can_read_is_missed_by_the_operator_and_chang
     async with clients("a") as (agent,), clients("op", settings=administers) as (operator,):
         await operator.administration.write_roster(ONE)
         await until(lambda: "node-1" in agent.rosters.known)
-        client = operator._link.client
-        assert client is not None
-        await client.publish(SUBJECTS.roster("node-1"), b"{}")
+        await operator._bus.administration.store(SUBJECTS.roster("node-1"), Message(b"{}"))
         await until(lambda: not operator.rosters.present and not agent.rosters.present)
         assert agent.rosters.known == {"node-1": ONE}
         assert agent.counters.malformed == 1
@@ -175,7 +168,7 @@ async def test_times_of_departures_change_while_the_client_runs(
 
 
 async def test_mailboxes_get_a_ttl_when_they_are_no_longer_kept(
-    nats_server: NatsServer, clients: Clients, quick: FederationSettings, until: Until
+    clients: Clients, quick: FederationSettings, until: Until
 ) -> None:
     async with clients("a") as (a,):
         a.claim(A, uid="u", name="a")

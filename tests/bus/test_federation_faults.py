@@ -225,7 +225,7 @@ async def test_an_agent_that_hung_while_its_member_moved_does_not_win(clients: C
         assert await a.flush(5)
         loop = asyncio.get_running_loop()
         # Only the old agent hangs: its clock stands, and its publications wait.
-        a._ownership.last_tick = loop.time() - 100
+        a._engine.ownership.last_tick = loop.time() - 100
         assert not old.held
         new = b.claim(A, uid="u", name="a")
         await until(lambda: new.held)

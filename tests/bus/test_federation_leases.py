@@ -1,7 +1,7 @@
 import asyncio
 from dataclasses import replace
 
-import nats
+import pytest
 
 from eventfed import (
     EID,
@@ -11,9 +11,11 @@ from eventfed import (
     Federation,
     FederationSettings,
     MailboxDeparture,
+    Message,
+    StateKey,
+    StreamUnavailable,
     encode_envelope,
 )
-from eventfed_lab import NatsServer
 from tests.ground.fixture_types import Clients, Measure, Until
 from tests.ground.narrowing import present
 
@@ -164,9 +166,7 @@ async def test_a_server_that_returns_within_the_grace_does_not_blink(clients: Cl
             assert b.view.revision == revision
 
 
-async def test_who_comes_back_wins_over_a_tombstone_on_its_way(
-    clients: Clients, until: Until, nats_server: NatsServer
-) -> None:
+async def test_who_comes_back_wins_over_a_tombstone_on_its_way(clients: Clients, until: Until) -> None:
     async with clients("a", "b") as (a, b):
         claim = a.claim(A, uid="u", name="a")
         a.publish(LAMP)
@@ -175,60 +175,40 @@ async def test_who_comes_back_wins_over_a_tombstone_on_its_way(
         stale = b.view.states[LAMP.state_key].stream_sequence
         a.publish(Event.device("PJSIP/1", DeviceState.BUSY, A))
         assert await a.flush(5)
-        answer = await raw_request(
-            nats_server,
-            a.subjects.state(LAMP.state_key),
-            headers={
-                "Nats-Marker-Reason": "Purge",
-                "Nats-Rollup": "sub",
-                "Nats-TTL": "60s",
-                "Nats-Expected-Last-Subject-Sequence": str(stale),
-            },
-        )
-        assert b"wrong last sequence" in answer
+        with pytest.raises(StreamUnavailable, match="wrong last sequence"):
+            await overwrite(a, LAMP.state_key, Message(b"", ttl=60.0, expected=stale, tombstone=True))
         assert claim.held
         assert present(b.get(LAMP.state_key)).device_state is DeviceState.BUSY
 
 
-async def raw_request(
-    server: NatsServer, subject: str, body: bytes = b"", headers: dict[str, str] | None = None
-) -> bytes:
-    client = await nats.connect(server.url)
-    try:
-        return (await client.request(subject, body, timeout=2, headers=headers)).data
-    finally:
-        await client.close()
+async def overwrite(client: Federation, key: StateKey, message: Message) -> int:
+    """Store a message under a state's subject as a stranger would, without the rules of eventfed."""
+    return await client._bus.administration.store(client.subjects.state(key), message)
 
 
-async def test_a_value_that_overwrites_the_owners_is_corrected(
-    clients: Clients, until: Until, nats_server: NatsServer
-) -> None:
+async def test_a_value_that_overwrites_the_owners_is_corrected(clients: Clients, until: Until) -> None:
     async with clients("a", "b") as (a, b):
         claim = a.claim(A, uid="u", name="a")
         a.publish(LAMP)
         assert await a.flush(5)
         late = Event.device("PJSIP/1", DeviceState.BUSY, A).stamped(epoch=claim.epoch - 1, sequence=1)
-        await raw_request(nats_server, a.subjects.state(LAMP.state_key), encode_envelope(late))
+        await overwrite(a, LAMP.state_key, Message(encode_envelope(late)))
         await until(lambda: a.counters.corrected == 1)
         assert await a.flush(5)
         await until(lambda: b.counters.older == 1)
         newer = Event.device("PJSIP/1", DeviceState.BUSY, A).stamped(epoch=claim.epoch + 5, sequence=1)
-        await raw_request(nats_server, a.subjects.state(LAMP.state_key), encode_envelope(newer))
+        await overwrite(a, LAMP.state_key, Message(encode_envelope(newer)))
         await until(lambda: present(b.get(LAMP.state_key)).epoch > newer.epoch)
         assert present(b.get(LAMP.state_key)).device_state is DeviceState.INUSE
         assert await a.flush(5)
         sequence = b.view.states[LAMP.state_key].stream_sequence
-        await raw_request(
-            nats_server, a.subjects.state(LAMP.state_key), headers={"Nats-Marker-Reason": "Purge", "Nats-Rollup": "sub"}
-        )
+        await overwrite(a, LAMP.state_key, Message(b"", tombstone=True))
         await until(lambda: b.view.states[LAMP.state_key].stream_sequence > sequence and b.get(LAMP.state_key))
         async with clients("late") as (late_joiner,):
             assert present(late_joiner.get(LAMP.state_key)).device_state is DeviceState.INUSE
 
 
-async def test_a_departed_state_that_a_late_write_put_back_is_buried_again(
-    clients: Clients, until: Until, nats_server: NatsServer
-) -> None:
+async def test_a_departed_state_that_a_late_write_put_back_is_buried_again(clients: Clients, until: Until) -> None:
     async with clients("a", "b") as (a, b):
         claim = a.claim(A, uid="u", name="a")
         a.publish(LAMP)
@@ -238,7 +218,7 @@ async def test_a_departed_state_that_a_late_write_put_back_is_buried_again(
         claim.release()
         await until(lambda: b.get(LAMP.state_key) is None)
         revision = b.view.revision
-        await raw_request(nats_server, a.subjects.state(LAMP.state_key), encode_envelope(last))
+        await overwrite(a, LAMP.state_key, Message(encode_envelope(last)))
         await until(lambda: b.view.states[LAMP.state_key].on_stream)
         await until(lambda: not b.view.states[LAMP.state_key].on_stream)
         assert b.view.revision == revision
@@ -258,15 +238,3 @@ async def test_states_are_renewed_before_their_ttl_ends(
         assert a.counters.renewed >= 100
         assert b.view.revision == revision
         assert not any(state.tombstone for state in b.view.states.values())
-
-
-async def test_without_nats_a_client_waits_and_says_so(quick: FederationSettings) -> None:
-    async with Federation.connect("nats://127.0.0.1:9", federation="pbx", agent="a", settings=quick) as a:
-        claim = a.claim(A, uid="u", name="a")
-        a.publish(LAMP)
-        assert not await a.wait_synced(0.5)
-        assert claim.state is ClaimState.WAITING
-        assert not a.connected
-        assert "no connection to NATS" in present(a.problem)
-        assert not await a.flush(0.1)
-        assert a.counters.connect_failures >= 1

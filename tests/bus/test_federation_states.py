@@ -1,6 +1,4 @@
 import asyncio
-from dataclasses import replace
-from functools import partial
 
 import pytest
 
@@ -9,18 +7,14 @@ from eventfed import (
     DeviceState,
     Event,
     EventType,
-    Federation,
     FederationSettings,
-    InformationElement,
     Mailbox,
     MalformedEvent,
     MemberChanged,
-    PresenceState,
     StateChanged,
     StateKey,
     Synced,
 )
-from eventfed_lab import NatsServer
 from tests.ground.fixture_types import Clients, Measure, Shown, Until
 from tests.ground.narrowing import instance, present
 
@@ -163,18 +157,6 @@ async def test_a_name_with_every_forbidden_character_passes(clients: Clients, un
         await until(lambda: b.view.by_server(DEVICE, name))
 
 
-async def test_it_works_over_ipv6(quick: FederationSettings, until: Until) -> None:
-    async with (
-        NatsServer(host="::1") as server,
-        Federation.connect(server.url, federation="pbx", agent="a", settings=quick) as a,
-        Federation.connect(server.url, federation="pbx", agent="b", settings=quick) as b,
-    ):
-        assert await a.wait_synced(5)
-        a.claim(A, uid="u", name="a")
-        a.publish(device(1))
-        await until(lambda: b.view.by_server(DEVICE, "PJSIP/1"))
-
-
 async def test_twenty_thousand_states_are_published_and_replayed(
     clients: Clients, until: Until, measure: Measure
 ) -> None:
@@ -191,30 +173,6 @@ async def test_twenty_thousand_states_are_published_and_replayed(
         async with clients("late", settings=FederationSettings()) as (late,):
             measure("replay of 20,000 states", loop.time() - started)
             assert len(late.view.states) == 20_000
-
-
-async def test_what_is_too_large_is_dropped_and_counted_or_told_and_holds_nothing_up(
-    quick: FederationSettings, until: Until
-) -> None:
-    async with (
-        NatsServer(configuration="max_payload: 32KB") as server,
-        Federation.connect(server.url, federation="pbx", agent="a", settings=quick) as a,
-    ):
-        assert await a.wait_synced(5)
-        a.claim(A, uid="u", name="a")
-        message = InformationElement.PRESENCE_MESSAGE
-        presence = Event.presence("CustomPresence:a", PresenceState.AWAY, A)
-        for size in (70_000, 40_000):
-            a.publish(replace(presence, elements=(*presence.elements[:3], (message, "x" * size))))
-            a.publish(device(size))
-            await until(partial(a.view.by_server, DEVICE, f"PJSIP/{size}"))
-        assert a.counters.oversized == 1
-        assert "max_payload" in present(a.problem)
-        a.publish_event(Event(EventType.CUSTOM, A, ((message, "x" * 60_000),)))
-        a.publish(presence)
-        assert await a.flush(5)
-        assert a.problem is None
-        assert a.counters.sessions == 1
 
 
 async def test_a_third_party_gives_way_to_the_owner(clients: Clients, until: Until) -> None:

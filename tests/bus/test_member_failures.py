@@ -58,7 +58,7 @@ class World:
         return self.agent.member_failures
 
     def claims(self, eid: EID) -> ClaimState | None:
-        claim = self.agent.federation._ownership.claims.get(eid)
+        claim = self.agent.federation._engine.ownership.claims.get(eid)
         return claim.state if claim is not None else None
 
     def left(self) -> dict[str, object]:

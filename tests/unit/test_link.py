@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import nats.errors
 import pytest
 
-from eventfed import FederationCounters, FederationSettings
+from eventfed import BusListener, FederationSettings
 from eventfed.jetstream import link as module
 from eventfed.jetstream.connection import Client
 from eventfed.jetstream.link import Link
@@ -20,6 +21,7 @@ async def test_a_connection_that_is_lost_before_it_was_used_is_made_again(
 ) -> None:
     sessions: list[str | None] = []
     noted: list[str] = []
+    told: list[str] = []
     used = asyncio.Event()
 
     @asynccontextmanager
@@ -34,16 +36,17 @@ async def test_a_connection_that_is_lost_before_it_was_used_is_made_again(
 
     monkeypatch.setattr(module, "open_connection", open_connection)
     link = Link(
-        ["nats://127.0.0.1:4222"],
-        name="test",
-        settings=FederationSettings(reconnect_pause=0.01),
-        credentials=None,
-        counters=FederationCounters(),
-        note=lambda kind, reason: noted.append(reason),
-        session=session,
-        ended=lambda: None,
+        ["nats://127.0.0.1:4222"], name="test", settings=FederationSettings(reconnect_pause=0.01), credentials=None
     )
-    running = asyncio.create_task(link.run())
+    listener = cast(
+        BusListener,
+        SimpleNamespace(
+            trouble=lambda kind, reason: noted.append(reason),
+            session_began=lambda: told.append("began"),
+            session_ended=lambda: told.append("ended"),
+        ),
+    )
+    running = asyncio.create_task(link.run(listener, session))
     async with asyncio.timeout(5):
         await asyncio.wait([running, asyncio.create_task(used.wait())], return_when=asyncio.FIRST_COMPLETED)
     assert not running.done()
@@ -52,3 +55,4 @@ async def test_a_connection_that_is_lost_before_it_was_used_is_made_again(
     assert sessions[0] is None
     assert sessions[1] is not None
     assert sessions[1].startswith("no connection to NATS")
+    assert told == ["began", "ended", "began"]

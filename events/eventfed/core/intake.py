@@ -96,39 +96,29 @@ class Intake:
             case _:
                 raise Mismatch("the stream holds neither events nor requests")
 
-    def event(self, subject: str, body: bytes) -> Event | None:
-        """A message without a last value; None for a bad one."""
-        try:
-            match self._subjects.parse(subject):
-                case EventSubject(_, kind, eid):
-                    event = decode_envelope(body)
-                    if event.type is kind and event.eid == eid:
-                        return event
-            raise Mismatch("subject and envelope differ")
-        except EventfedError as error:
-            self._complain(subject, error)
-        return None
+    def heard(
+        self, subject: str, body: bytes, *, events: bool
+    ) -> Event | AgentReport | RefreshSubject | ForgetSubject | None:
+        """What a plain message says; None for a bad one.
 
-    def request(self, subject: str) -> RefreshSubject | ForgetSubject | None:
-        """What somebody asks for; None for a bad request."""
+        Args:
+            events: whether anybody listens to events without a last value: else they are not decoded.
+        """
         try:
             match self._subjects.parse(subject):
                 case RefreshSubject() | ForgetSubject() as asked:
                     return asked
-            raise Mismatch("this is no request")
-        except EventfedError as error:
-            self._complain(subject, error)
-        return None
-
-    def report(self, subject: str, body: bytes) -> AgentReport | None:
-        """What an agent reports; None for a bad message."""
-        try:
-            match self._subjects.parse(subject):
+                case EventSubject(_, kind, eid):
+                    if not events:
+                        return None
+                    event = decode_envelope(body)
+                    if event.type is kind and event.eid == eid:
+                        return event
                 case ReportSubject(_, agent):
                     report = decode_report(body)
                     if report.agent == agent:
                         return report
-            raise Mismatch("subject and report name different agents")
+            raise Mismatch("subject and body name different things, or what is stored was sent as if it were not")
         except EventfedError as error:
             self._complain(subject, error)
         return None

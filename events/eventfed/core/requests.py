@@ -8,7 +8,6 @@ from ..model.event import StateKey
 from ..model.kinds import kind_of
 from ..wire.subjects import ForgetSubject, RefreshSubject, Subjects
 from .callbacks import Callbacks
-from .intake import Intake
 
 __all__ = ["Requests"]
 
@@ -20,21 +19,15 @@ class Requests:
         send: publishes an empty message; whether it could.
     """
 
-    def __init__(self, subjects: Subjects, intake: Intake, send: Callable[[str, bytes], bool]) -> None:
+    def __init__(self, subjects: Subjects, send: Callable[[str, bytes], bool]) -> None:
         self._subjects = subjects
-        self._intake = intake
         self._send = send
         self._on_refresh = Callbacks[EID | None]()
         self._on_forget = Callbacks[StateKey]()
 
-    @property
-    def heard(self) -> list[str]:
-        """The subjects on which requests come."""
-        return [self._subjects.refresh(), f"{self._subjects.refresh()}.*", self._subjects.forgets]
-
-    def came(self, subject: str) -> None:
-        """A message came on one of them."""
-        match self._intake.request(subject):
+    def came(self, request: RefreshSubject | ForgetSubject) -> None:
+        """Somebody asks."""
+        match request:
             case RefreshSubject(_, eid):
                 self._on_refresh.call(eid)
             case ForgetSubject(_, key) if kind_of(key.type).is_counted:

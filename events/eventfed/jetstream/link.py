@@ -3,10 +3,11 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import nats.errors
 
-from ..core.counters import FederationCounters
+from ..core.bus import BusListener
 from ..core.settings import Credentials, CredentialsSource, FederationSettings
 from ..core.troubles import Trouble
 from ..model.errors import EventfedError
@@ -15,15 +16,14 @@ from .connection import Client, ConnectionLost, explain, open_connection
 
 __all__ = ["Link"]
 
+Session: TypeAlias = Callable[[Client, asyncio.TaskGroup], Awaitable[None]]
+
 
 class Link:
     """Connects, and runs one session after the other.
 
     Args:
         name: how NATS shows us.
-        note: told what is wrong; whoever reads says when it is well again.
-        session: what a session consists of, in tasks of the group; called with each new connection.
-        ended: called when a session is over.
     """
 
     def __init__(
@@ -33,10 +33,6 @@ class Link:
         name: str,
         settings: FederationSettings,
         credentials: Credentials | CredentialsSource | None,
-        counters: FederationCounters,
-        note: Callable[[Trouble, str], None],
-        session: Callable[[Client, asyncio.TaskGroup], Awaitable[None]],
-        ended: Callable[[], None],
     ) -> None:
         self.client: Client | None = None
         """The connection that stands, if any."""
@@ -44,18 +40,19 @@ class Link:
         self._name = name
         self._settings = settings
         self._credentials = credentials
-        self._counters = counters
-        self._note = note
-        self._session_began = session
-        self._session_ended = ended
         self._backoff = Backoff(settings.reconnect_pause, settings.reconnect_pause_limit)
 
     def was_of_use(self) -> None:
         """The connection has done its work. A server that lets us in and closes at once has not."""
         self._backoff.succeeded(asyncio.get_running_loop().time())
 
-    async def run(self) -> None:
-        """Connect until cancelled."""
+    async def run(self, listener: BusListener, session: Session) -> None:
+        """Connect until cancelled.
+
+        Args:
+            listener: told when connections come and go, and what is wrong.
+            session: what a session consists of, in tasks of the group; called with each new connection.
+        """
         clock = asyncio.get_running_loop().time
         while True:
             connected = False
@@ -65,18 +62,18 @@ class Link:
                     name=self._name,
                     settings=self._settings,
                     credentials=await self._read_credentials(),
-                    on_problem=functools.partial(self._note, Trouble.PERMISSION),
+                    on_problem=functools.partial(listener.trouble, Trouble.PERMISSION),
                 ) as (client, ended):
                     connected = True
-                    await self._session(client, ended)
+                    await self._serve(client, ended, listener, session)
             except ConnectionLost as error:
-                self._note(Trouble.CONNECTION, str(error))
+                listener.trouble(Trouble.CONNECTION, str(error))
             finally:
                 self.client = None
             if connected:
-                self._session_ended()
+                listener.session_ended()
             else:
-                self._counters.connect_failures += 1
+                listener.connect_failed()
             self._backoff.failed(clock())
             await until_due(self._backoff)
 
@@ -89,14 +86,14 @@ class Link:
         except EventfedError as error:
             raise ConnectionLost(f"no connection to NATS: {error}") from None
 
-    async def _session(self, client: Client, ended: asyncio.Future[str]) -> None:
+    async def _serve(self, client: Client, ended: asyncio.Future[str], listener: BusListener, session: Session) -> None:
         """One connection, from its beginning to its end."""
-        self._counters.sessions += 1
         self.client = client
+        listener.session_began()
         try:
             async with asyncio.TaskGroup() as group:
                 try:
-                    await self._session_began(client, group)
+                    await session(client, group)
                 except (nats.errors.Error, OSError) as error:  # lost again before it was used
                     raise ConnectionLost(explain(error)) from None
                 raise ConnectionLost(await ended)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import nats.errors
 from nats.aio.msg import Msg
 
-from ..core.counters import FederationCounters
 from ..core.messages import Refusal
 from ..core.outbox import Outbox
 from .acknowledgements import read_acknowledgement
@@ -36,13 +35,11 @@ class Publisher:
     def __init__(
         self,
         outbox: Outbox,
-        counters: FederationCounters,
         *,
         clock: Callable[[], float],
         on_answer: Callable[[], None],
     ) -> None:
         self._outbox = outbox
-        self._counters = counters
         self._clock = clock
         self._on_answer = on_answer
         self._wake = asyncio.Event()

@@ -5,11 +5,12 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import nats.errors
 from nats.aio.msg import Msg
 
+from ..core.bus import BusListener
 from ..core.messages import Stored
 from ..core.settings import FederationSettings
 from ..pace import Backoff, until_due
@@ -18,26 +19,12 @@ from .headers import is_marker
 from .pull import ConsumerLost, PullConsumer, consumer_configuration
 from .stream import JetStream, StreamUnavailable, stream_faults
 
-__all__ = ["Listener", "Reader"]
+__all__ = ["Reader"]
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _YIELD_AFTER = 256
 _NO_PERMISSION = "a permission is missing"
-
-
-class Listener(Protocol):
-    """Who is told what the reader reads."""
-
-    def replay_began(self, incarnation: str) -> None: ...
-
-    def stored(self, message: Stored) -> None: ...
-
-    def replay_ended(self) -> None: ...
-
-    def replay_broke(self, reason: str) -> None: ...
-
-    def stream_problem(self, reason: str) -> None: ...
 
 
 class Reader:
@@ -47,7 +34,7 @@ class Reader:
         stream: its name.
         subjects: what to read of it.
         configuration: what the stream should be like.
-        seen: told of the stream's faults each time that it was looked at.
+        was_of_use: called when all was read that was stored.
         create: whether to make it when it is missing, instead of waiting for somebody else to make it.
         prefix: of the JetStream API, ``$JS.<domain>.API`` for the stream of another domain.
     """
@@ -56,12 +43,12 @@ class Reader:
         self,
         stream: str,
         subjects: Sequence[str],
-        listener: Listener,
+        listener: BusListener,
         settings: FederationSettings,
         *,
         configuration: dict[str, Any],
         create: bool,
-        seen: Callable[[Sequence[str]], None],
+        was_of_use: Callable[[], None],
         prefix: str = "$JS.API",
     ) -> None:
         self._stream = stream
@@ -70,7 +57,7 @@ class Reader:
         self._settings = settings
         self._configuration = configuration
         self._create = create
-        self._seen = seen
+        self._was_of_use = was_of_use
         self._prefix = prefix
         self._broken: asyncio.Future[None] | None = None
         self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
@@ -183,7 +170,7 @@ class Reader:
         """When the stream was made, which tells one of that name from another, and when to look at it again."""
         info = await jetstream.info(self._stream)
         faults = stream_faults(self._configuration, info.get("config") or {})
-        self._seen(faults)
+        self._listener.stream_seen(faults)
         settings = self._settings
         pause = settings.stream_recheck if faults else settings.stream_check
         return str(info.get("created", "")), time.monotonic() + pause
@@ -191,6 +178,7 @@ class Reader:
     def _synced(self) -> None:
         self._backoff.succeeded(asyncio.get_running_loop().time())
         self._lost = 0
+        self._was_of_use()
         self._listener.replay_ended()
 
     def _break(self, error: Exception) -> None:

@@ -178,6 +178,16 @@ class Subjects:
         """What a federation client reads from the stream; without `states` only what is few."""
         return self.stored if states else self.stored[1:]
 
+    def heard(self, states: bool, reports: bool) -> list[str]:
+        """What a federation client hears of messages that are not stored.
+
+        Args:
+            states: requests to owners, and events without a last value.
+            reports: what agents report.
+        """
+        requests = [self.refresh(), f"{self.refresh()}.*", self.forgets]
+        return [*(requests if states else ()), *([self.events] if states else ()), *([self.reports] if reports else ())]
+
     def state(self, state: StateKey) -> str:
         return f"{self._root}.state.{state.type.token}.{state.eid.hex}.{quote_key(state.key)}"
 
