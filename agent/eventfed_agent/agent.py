@@ -196,8 +196,7 @@ class Agent:
                     before, self._roster = self._roster, roster
                     self._configure(before)
                 for member in self.members.values():
-                    if member.identity is not None:
-                        member.identity.rosters_changed()
+                    member.identity.rosters_changed()
                 await changed.wait()
         finally:
             stop()
@@ -218,7 +217,7 @@ class Agent:
         for name, member in list(self.members.items()):
             stays = wanted.get(name) == member.configuration
             if name in self._partings:
-                if name in wanted and member.identity is not None:
+                if name in wanted:
                     member.identity.hurry()
             elif reshaped or not stays:
                 parting = Parting.WITHDRAW

@@ -22,7 +22,7 @@ def answer_requests(federation: Federation, members: Collection[Member]) -> Iter
     def forget(key: StateKey) -> None:
         for member in members:
             # What a server tells while it dumps may have been said before; whoever asks does so again.
-            if member.identity is not None and member.eid == key.eid and member.dumps.window is None:
+            if member.eid == key.eid and member.dumps.window is None:
                 member.identity.forget(key)
 
     def pass_on(event: Event) -> None:

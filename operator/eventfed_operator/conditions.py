@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
+from eventfed.wire.report import MemberState
+
 from .crd.status import Condition, ConditionType
 from .resources import Resource, Settings
 from .rosters import Selection
-from .snapshot import MemberReport, MemberState, ObjectKey, Observed, Pod
+from .snapshot import MemberReport, ObjectKey, Observed, Pod
 from .streams import stream_owner
 from .tokens import SNIPPET_KEY
 

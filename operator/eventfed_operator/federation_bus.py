@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 from eventfed import Credentials, EventfedError, Federation, FederationSettings, Subjects
-from eventfed.wire.report import AgentReport
+from eventfed.wire.report import AgentReport, MemberState
 from eventfed.wire.roster import Roster
 
-from .snapshot import Bus, MemberReport, MemberState, Stream
+from .snapshot import Bus, MemberReport, Stream
 from .streams import OWNER
 
 __all__ = ["FederationBus", "NatsBus", "NoBus", "member_reports", "open_nats_bus"]

@@ -1,12 +1,12 @@
 """What there is: in Kubernetes, on NATS, and what the agents tell."""
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from eventfed import Lease
+from eventfed.wire.report import MemberState
 from eventfed.wire.roster import Roster
 
 from .crd.resource import MembersSpec
@@ -16,7 +16,6 @@ __all__ = [
     "Agent",
     "Bus",
     "MemberReport",
-    "MemberState",
     "ObjectKey",
     "Observed",
     "Pod",
@@ -75,18 +74,6 @@ class Rival:
     uid: str
     created: datetime
     members: MembersSpec
-
-
-class MemberState(enum.StrEnum):
-    """Where a member stands, in its agent's words."""
-
-    CONNECTING = "connecting"
-    SYNCING = "syncing"
-    SYNCED = "synced"
-    LOST = "lost"
-    NOT_CONFIGURED = "not_configured"
-    DUPLICATE = "duplicate"
-    MOVED = "moved"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from eventfed.wire.report import MemberState
+
 from .agent_configuration import SIP_PORT
 from .conditions import Circumstances, Verdict, conditions_from, judge, snippet_lines, stalled
 from .crd.status import (
@@ -14,7 +16,7 @@ from .crd.status import (
     NotedMember,
     StreamStatus,
 )
-from .snapshot import MemberState, ObjectKey, Pod
+from .snapshot import ObjectKey, Pod
 
 __all__ = ["build_status", "differs", "invalid_status", "recorded_address", "service_address"]
 

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from eventfed import EID, ConnectionLost, Credentials, DeviceState, Event, Federation, FederationSettings, Subjects
-from eventfed.wire.report import AgentReport, ReportedMember
+from eventfed.wire.report import AgentReport, MemberState, ReportedMember
 from eventfed.wire.roster import Roster, RosterMember
 from eventfed_lab import NatsServer, nats_server_binary
 from eventfed_operator.agent_configuration import agent_configuration
 from eventfed_operator.bus_access import AccessFiles, bus_access
 from eventfed_operator.federation_bus import open_nats_bus
 from eventfed_operator.resources import ChartNats, Settings, read_resource
-from eventfed_operator.snapshot import MemberState
 from eventfed_operator.streams import wanted_stream
 from eventfed_operator.tokens import Tokens
 from tests.ground.fixture_types import Until

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from eventfed.wire.report import MemberState
 from eventfed_operator.actions import (
     Action,
     AddFinalizer,
@@ -29,7 +30,7 @@ from eventfed_operator.conditions import Notice
 from eventfed_operator.crd.status import Condition, ConditionType, EventFederationStatus
 from eventfed_operator.reconcile import reconcile
 from eventfed_operator.resources import FINALIZER, ChartNats, Resource, Settings, read_resource
-from eventfed_operator.snapshot import Agent, Bus, MemberReport, MemberState, ObjectKey, Observed, Pod, Rival, Stream
+from eventfed_operator.snapshot import Agent, Bus, MemberReport, ObjectKey, Observed, Pod, Rival, Stream
 from tests.ground.sip_peer import Peer
 
 for _name, _examples in (("quick", 200), ("default", 2_000), ("full", 100_000)):

@@ -12,9 +12,10 @@ from eventfed import EID, ClaimState, Event, Federation, Lease, StateKey
 from eventfed.spec import Injection, VoicemailStorage
 from eventfed_agent.configuration import MemberConfiguration
 from eventfed_agent.event_log import Journal
+from eventfed_agent.members import contest
 from eventfed_agent.members import identity as module
 from eventfed_agent.members.dumps import DumpResult
-from eventfed_agent.members.identity import Identity
+from eventfed_agent.members.identity import Identity, IdentityHost
 from eventfed_agent.members.injection import Injector
 from eventfed_agent.members.mailboxes import MailboxSlots
 from eventfed_agent.members.member_status import Registry
@@ -131,8 +132,10 @@ class Ground:
                 ),
             ),
             journal=Journal(self.log),
-            on_held=lambda: None,
-            on_free=self.free,
+            host=cast(
+                IdentityHost,
+                SimpleNamespace(lease_held=lambda: None, lease_freed=self.free, rivals_changed=lambda: None),
+            ),
         )
 
     async def answers(self, address: str) -> bool:
@@ -150,6 +153,7 @@ class Ground:
 async def ground(monkeypatch: pytest.MonkeyPatch) -> Any:
     ground = Ground()
     monkeypatch.setattr(module, "_now", lambda: ground.now)
+    monkeypatch.setattr(contest, "_now", lambda: ground.now)
     task = asyncio.create_task(ground.identity.run())
     await asyncio.sleep(0)
     yield ground
@@ -230,7 +234,7 @@ def test_our_own_lease_and_that_of_another_server_do_not_mean_that_it_has_moved(
 
 def test_a_duplicate_that_goes_away_is_none_any_more(ground: Ground) -> None:
     ground.identity.spoke()
-    ground.identity.duplicate_of = "b"
+    ground.identity._contest.duplicate_of = "b"
     ground.identity.disappear()
     assert ground.identity.duplicate_of is None
 

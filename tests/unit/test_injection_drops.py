@@ -16,6 +16,7 @@ from eventfed_agent.members.injection import Injector, Item, tell_dropped
 from eventfed_agent.members.mailboxes import MailboxSlots, beside_mailbox
 from eventfed_agent.members.names import Filters
 from eventfed_agent.members.turns import MemberTurns
+from tests.ground.injections import Beneficiary
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 SEPARATE = VoicemailStorage.SEPARATE
@@ -62,12 +63,7 @@ async def injecting(server: Server, *events: Event, dropped: list[Any]) -> Async
         slots=MailboxSlots(OWN, SEPARATE, Injection.BESIDE),
         adapter=server,  # type: ignore[arg-type]  # the rest of an adapter is not used here
         turns=MemberTurns(),
-        own_word=lambda key: None,
-        may_inject=lambda: True,
-        on_trouble=lambda outcome: None,
-        on_intrusion=lambda: None,
-        on_delivered=lambda event: None,
-        on_dropped=lambda item, why: dropped.append((item, why)),
+        host=Beneficiary(lambda item, why: dropped.append((item, why))),
     )
     injector.open()
     task = asyncio.create_task(injector.run())

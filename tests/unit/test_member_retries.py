@@ -24,6 +24,7 @@ from eventfed_agent.members.names import Filters
 from eventfed_agent.members.turns import MemberTurns
 from eventfed_agent.pjsip.sip import Publication, PublicationKind
 from tests.ground.fake_time import in_fake_time
+from tests.ground.injections import Beneficiary
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, 200)
@@ -171,12 +172,7 @@ async def inject(server: Server, seconds: float, *, states: int = 300) -> Inject
         slots=MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
         adapter=cast(Adapter, server),
         turns=MemberTurns(),
-        own_word=lambda key: None,
-        may_inject=lambda: True,
-        on_trouble=lambda outcome: None,
-        on_intrusion=lambda: None,
-        on_delivered=lambda event: None,
-        on_dropped=lambda item, why: None,
+        host=Beneficiary(),
     )
     injector.open()
     with contextlib.suppress(TimeoutError):

@@ -11,6 +11,7 @@ from eventfed_agent.members.injection import Injector
 from eventfed_agent.members.mailboxes import MailboxSlots
 from eventfed_agent.members.names import Filters
 from eventfed_agent.members.turns import MemberTurns
+from tests.ground.injections import Beneficiary
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 
@@ -44,12 +45,7 @@ async def injecting(server: Server, *, include: tuple[str, ...] = ("^Local/",)) 
         slots=MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
         adapter=server,  # type: ignore[arg-type]  # the rest of an adapter is not used here
         turns=MemberTurns(),
-        own_word=lambda key: None,
-        may_inject=lambda: True,
-        on_trouble=lambda outcome: None,
-        on_intrusion=lambda: None,
-        on_delivered=lambda event: None,
-        on_dropped=lambda item, why: None,
+        host=Beneficiary(),
     )
     injector.open()
     task = asyncio.create_task(injector.run())

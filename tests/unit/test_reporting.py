@@ -4,11 +4,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from eventfed import EID, DeviceState, Event, View
-from eventfed.wire.report import MAX_NAMES
+from eventfed.wire.report import MAX_NAMES, MemberState
 from eventfed_agent.configuration import MemberConfiguration
 from eventfed_agent.contention import contended_names, cut_names
 from eventfed_agent.members.member import Member
-from eventfed_agent.members.member_status import MemberState
 from eventfed_agent.reporting import ContendedNames, reported
 
 A, B = EID.parse("02:00:00:00:00:0a"), EID.parse("02:00:00:00:00:0b")

@@ -19,8 +19,7 @@ DATA = {"Spec", "NamedTuple", "Protocol", "Enum", "StrEnum", "IntEnum", "BaseMod
 
 LARGE = {
     "agent/eventfed_agent/agent.py:Agent": (28, 4),
-    "agent/eventfed_agent/members/identity.py:Identity": (20, 9),
-    "agent/eventfed_agent/members/injection.py:Injector": (23, 13),
+    "agent/eventfed_agent/members/injection.py:Injector": (18, 8),
     "agent/eventfed_agent/members/member.py:Member": (24, 9),
     "agent/eventfed_agent/pjsip/sip/_outbound_publication.py:OutboundPublication": (18, 6),
     "agent/eventfed_agent/pjsip/sip/_user_agent.py:UserAgent": (16, 4),

@@ -42,7 +42,7 @@ class DumpHost(Protocol):
         """It took the request."""
         ...
 
-    def dump_failed(self, outcome: AdapterOutcome) -> None: ...
+    def went_wrong(self, outcome: AdapterOutcome) -> None: ...
 
     def suspect_intrusion(self) -> None:
         """It had lost the publication that carries our requests."""
@@ -151,7 +151,7 @@ class DumpRounds:
         if outcome.delivery is Delivery.ACCEPTED:
             self._host.dump_asked()
             return True
-        self._host.dump_failed(outcome)
+        self._host.went_wrong(outcome)
         self.dumps.failed(self._now())
         return False
 

@@ -1,33 +1,46 @@
 """What hangs on a member's EID: the claim on its lease, and what it is given while the claim holds."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from typing import Protocol
 
-from eventfed import EID, Claim, ClaimState, Event, Federation, Lease, StateKey, kind_of
+from eventfed import EID, Claim, ClaimState, Event, Federation, StateKey, kind_of
 from eventfed.model.device_kinds import LONGEST_ANNOUNCED, is_probably_cut
-from eventfed.pace import Backoff
 
-from ..configuration import MemberConfiguration
+from ..configuration import MemberConfiguration, TimingSection
 from ..event_log import Journal
+from .contest import Contest
 from .dumps import DumpResult
 from .injection import Injector
 from .mailboxes import MailboxSlots, mailbox_event
 from .member_status import Registry
 from .names import Filters
 
-__all__ = ["Identity"]
+__all__ = ["Identity", "IdentityHost"]
 
 _SHORTEN = (
     f"Asterisk announces names of {LONGEST_ANNOUNCED} bytes at most and cuts longer ones, "
     "which hints and queues of other servers do not match: shorten the name of this device"
 )
 
-_RIVAL_FLOOR, _RIVAL_CHECK = 2.0, 10.0
-_RIVAL_TRIES = 3
 _RETRANSMISSIONS = 32.0 + 4.0
 """For how long what a server repeats may come, in seconds: it repeats for 32 s (Timer F, RFC 3261 17.1.2.2), and its
 last repetition is under way for a while."""
+
+
+class IdentityHost(Protocol):
+    """The member, as its identity sees it."""
+
+    def lease_held(self) -> None:
+        """The lease has become ours; told each time."""
+        ...
+
+    def lease_freed(self) -> None:
+        """The agent that took the member over has let go of it; the member may be talking to us."""
+        ...
+
+    def rivals_changed(self) -> None:
+        """`Identity.duplicate_of`, `moved` or `held` may have changed."""
+        ...
 
 
 class Identity:
@@ -38,8 +51,7 @@ class Identity:
 
     Args:
         registry: the agent, which knows whether the server of a rival's lease is gone, or answers.
-        on_held: called each time the lease has become ours.
-        on_free: the agent that took the member over has let go of it; it may be talking to us.
+        host: the member.
     """
 
     def __init__(
@@ -52,35 +64,44 @@ class Identity:
         *,
         registry: Registry,
         journal: Journal,
-        on_held: Callable[[], None],
-        on_free: Callable[[], None],
+        host: IdentityHost,
     ) -> None:
         self.eid = eid
         self.slots = slots
         self.injector = injector
-        self.duplicate_of: str | None = None
         self.outdated = False
         """Whether another agent has served the member since: what this one remembers of it is worth nothing."""
         self._configuration = configuration
         self._federation = federation
-        self._registry = registry
         self._journal = journal
-        self._on_held = on_held
-        self._on_free = on_free
+        self._host = host
         self._claim: Claim | None = None
         self._parted_at = float("-inf")
         self._was_moved = False
         self._waiting: dict[StateKey, Event] = {}
         self._alive = False
         self._withdrawal: asyncio.Timeout | None = None
-        self._contested = asyncio.Event()
-        self._look_again = asyncio.Event()
-        self._contests = Backoff(_RIVAL_FLOOR, _RIVAL_CHECK)
+        self._contest = Contest(configuration, registry, journal, lambda: self._claim, host.rivals_changed)
+
+    @property
+    def duplicate_of(self) -> str | None:
+        """Which other server has the EID, and answers."""
+        return self._contest.duplicate_of
 
     @property
     def held(self) -> bool:
         """Whether the lease is ours at this moment, to the best of our knowledge."""
         return self._claim is not None and self._claim.undisputed
+
+    @property
+    def idle(self) -> bool:
+        """Whether the member has been given everything that is due to it."""
+        return self.injector.idle
+
+    @property
+    def contended(self) -> list[str]:
+        """Mailboxes that the server overwrites after each injection (pollmailboxes=yes)."""
+        return self.slots.contended
 
     @property
     def moved(self) -> bool:
@@ -101,7 +122,7 @@ class Identity:
 
     def rosters_changed(self) -> None:
         """A rival may be known to be gone now."""
-        self._look_again.set()
+        self._contest.look_again()
 
     def hears(self) -> bool:
         """Whether to take in what the member publishes.
@@ -130,11 +151,30 @@ class Identity:
     def disappear(self) -> None:
         """The member is away: give the lease back, which starts the grace everywhere."""
         self._alive = False
-        self.duplicate_of = None
+        self._contest.duplicate_of = None
         self.injector.close()
         if self._claim is not None:
             self._parted_at = _now()
             self._claim.release()
+        self._host.rivals_changed()
+
+    def retime(self, timing: TimingSection) -> None:
+        """Other times."""
+        self.slots.contended_pause = timing.contended_pause
+
+    def refilter(self, filters: Filters) -> None:
+        """Other filters: withdraw from bus and member what passes no longer, bring what passes now."""
+        self.retract([key for key in self._federation.view.of(self.eid) if not filters.publishes(key.type, key.key)])
+        self.injector.refilter(filters)
+        self.repeat_mailboxes(filters)
+
+    def pass_on(self, event: Event) -> None:
+        """Give it a device state of another server that Asterisk tells once and does not keep."""
+        self.injector.pass_on(event)
+
+    def give_everything(self) -> None:
+        """The member may have forgotten everything."""
+        self.injector.restart()
 
     def publish(self, event: Event) -> None:
         """Bring one of the member's own states onto the bus, now or once the lease is held."""
@@ -221,10 +261,7 @@ class Identity:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.injector.run())
-                while True:
-                    await self._contested.wait()
-                    self._contested.clear()
-                    await self._contest()
+                await self._contest.run()
         finally:
             unlisten()
 
@@ -233,14 +270,15 @@ class Identity:
         before, self._was_moved = self._was_moved, self.moved
         self.outdated = self.outdated or self._was_moved
         if before and not self._was_moved and self.parted:
-            self._on_free()
+            self._host.lease_freed()
+        self._host.rivals_changed()
 
     def _claim_changed(self, claim: Claim) -> None:
         if self._claim is not None and claim is not self._claim:
             return
         self._journal.debug("claim", self._configuration.name, state=claim.state.value, held=claim.held)
         if claim.held:
-            self.duplicate_of = None
+            self._contest.duplicate_of = None
             for key in self._federation.view.of(self.eid):
                 event = self._federation.get(key)
                 if kind_of(key.type).is_counted and event is not None:
@@ -253,9 +291,9 @@ class Identity:
             waiting, self._waiting = self._waiting, {}
             for event in waiting.values():
                 self._federation.publish(event)
-            self._on_held()
+            self._host.lease_held()
         elif claim.state is ClaimState.CONTESTED:
-            self._contested.set()
+            self._contest.began()
         elif claim.state is ClaimState.LOST:
             self.outdated = True
             self._parted_at = _now()
@@ -265,44 +303,13 @@ class Identity:
             say = self._journal.info if rival and rival.uid == self._configuration.identity else self._journal.warn
             say("member_moved", self._configuration.name, eid=str(self.eid), agent=rival.agent if rival else None)
         self._update_gate()
+        self._host.rivals_changed()
 
     def _update_gate(self) -> None:
-        if self.held and self._alive and self.duplicate_of is None:
+        if self.held and self._alive and self._contest.duplicate_of is None:
             self.injector.open()
         else:
             self.injector.close()
-
-    async def _contest(self) -> None:
-        """Another server holds our EID: a duplicate if it answers, a predecessor if it does not."""
-        while (rival := self._rival()) is not None:
-            self._look_again.clear()
-            gone = self._registry.is_gone(rival.uid)
-            # Two agents that cannot reach each other's member would take the lease from each other in turn.
-            if not gone and not self._contests.left(_now()):
-                gone = not await self._rival_answers(rival.address)
-                self._contests.rest(_now())
-                if not gone:
-                    self._journal.warn("duplicate_eid", self._configuration.name, eid=str(self.eid), holder=rival.name)
-                    self.duplicate_of = f"{rival.name} ({rival.address}, agent {rival.agent})"
-            if gone:
-                self._journal.info("member_replaces", self._configuration.name, predecessor=rival.name)
-                if self._claim is not None and self._rival() is not None:
-                    self._claim.force()
-                return
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._contests.left(_now())):
-                    await self._look_again.wait()
-                self._contests.hurry(_now())
-
-    def _rival(self) -> Lease | None:
-        claim = self._claim
-        return claim.rival if claim is not None and claim.state is ClaimState.CONTESTED else None
-
-    async def _rival_answers(self, address: str) -> bool:
-        for _ in range(_RIVAL_TRIES):
-            if await self._registry.answers(address):
-                return True
-        return False
 
 
 def _now() -> float:

@@ -6,9 +6,8 @@ So a device that changes a thousand times while a member is slow costs that memb
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from eventfed import EID, Cursor, Event, EventType, Merge, StateKey, View, kind_of
 
@@ -18,7 +17,7 @@ from .mailboxes import MailboxSlots, mailbox_event, mailbox_key
 from .names import Filters
 from .turns import MemberTurns
 
-__all__ = ["InjectionCounters", "Injector", "Item", "tell_dropped"]
+__all__ = ["InjectionCounters", "InjectionHost", "Injector", "Item", "tell_dropped"]
 
 _LANE_LIMIT = 64
 _ATTEMPTS = 3
@@ -48,6 +47,38 @@ class InjectionCounters:
     events_dropped: int = 0
 
 
+class InjectionHost(Protocol):
+    """The member, as its injector sees it."""
+
+    def last_word(self, key: StateKey) -> Event | None:
+        """What the member itself published last of a state."""
+        ...
+
+    def may_inject(self) -> bool:
+        """Whether this agent holds the member's lease at this moment."""
+        ...
+
+    def went_wrong(self, outcome: AdapterOutcome) -> None:
+        """An injection did not succeed."""
+        ...
+
+    def suspect_intrusion(self) -> None:
+        """The member had lost a publication of ours, whether the injection succeeded then or not."""
+        ...
+
+    def delivered(self, event: Event) -> None:
+        """An injection succeeded."""
+        ...
+
+    def dropped(self, item: Item, why: str) -> None:
+        """A name is given up: no message can be made of it, or the member cannot read the message."""
+        ...
+
+    def look(self) -> None:
+        """`Injector.idle` may have come true."""
+        ...
+
+
 class _Lane:
     """Items of one publication, each once, oldest first."""
 
@@ -72,14 +103,8 @@ class Injector:
         eid: the member's own EID; its own states are never injected.
         federation_eid: stands for "the others" in mailboxes.
         view: what the federation says.
-        own_word: what the member itself said last of a state.
         turns: when the member may be asked again after it refused.
-        may_inject: whether this agent holds the member's lease at this moment.
-        on_trouble: told of each injection that did not succeed.
-        on_intrusion: told of each time the member had lost a publication of ours, whether the injection succeeded then.
-        on_delivered: told of each that did.
-        on_dropped: told of each name that is given up, and why: no message can be made of it, or the member cannot read
-            the message.
+        host: the member.
     """
 
     def __init__(
@@ -92,12 +117,7 @@ class Injector:
         slots: MailboxSlots,
         adapter: Adapter,
         turns: MemberTurns,
-        own_word: Callable[[StateKey], Event | None],
-        may_inject: Callable[[], bool],
-        on_trouble: Callable[[AdapterOutcome], None],
-        on_intrusion: Callable[[], None],
-        on_delivered: Callable[[Event], None],
-        on_dropped: Callable[[Item, str], None],
+        host: InjectionHost,
     ) -> None:
         self.slots = slots
         self.counters = InjectionCounters()
@@ -108,12 +128,7 @@ class Injector:
         self._withdrawing = False
         self._adapter = adapter
         self._turns = turns
-        self._own_word = own_word
-        self._may_inject = may_inject
-        self._on_trouble = on_trouble
-        self._on_intrusion = on_intrusion
-        self._on_delivered = on_delivered
-        self._on_dropped = on_dropped
+        self._host = host
         self._lanes = [_Lane() for _ in range(adapter.lanes)]
         self._cursor: Cursor = view.cursor()
         self._wake = asyncio.Event()
@@ -154,7 +169,7 @@ class Injector:
             return
         if not self._filters.asks_for(event.type, event.key):
             return
-        if self._withdrawing or not self._gate.is_set() or not self._may_inject() or not self._has_space(item):
+        if self._withdrawing or not self._gate.is_set() or not self._host.may_inject() or not self._has_space(item):
             self.counters.events_dropped += 1
             return
         self._events[item] = replace(event, cachable=False)
@@ -215,7 +230,7 @@ class Injector:
             await self._gate.wait()
             state = self._cursor.next()
             if state is None:
-                self._settled.set()
+                self._tell_settled()
                 self._wake.clear()
                 await self._wake.wait()
                 continue
@@ -238,6 +253,7 @@ class Injector:
             await self._gate.wait()
             async with self._turns.turn(number):
                 may_inject = await self._inject_next(number, lane)
+                self._tell_settled()
             if not may_inject:
                 await asyncio.sleep(_LOOK_AGAIN)
 
@@ -253,18 +269,17 @@ class Injector:
             event = self._value(item)
             if event is None:
                 return True
-            if not self._may_inject():
+            if not self._host.may_inject():
                 lane.put(item, attempts, first=True)
                 return False
             outcome = await self._adapter.inject(event, number)
         except Exception as error:
             # What others said of one name must not end what the member is given of all the others.
             self.counters.unbuildable += 1
-            self._on_dropped(item, f"{type(error).__name__}: {error!s:.160}")
+            self._host.dropped(item, f"{type(error).__name__}: {error!s:.160}")
             return True
         finally:
             lane.busy = False
-            self._settled.set()
         self._turns.ended(number, outcome)
         self._settle(lane, item, attempts, event, outcome, spoken)
         return True
@@ -273,16 +288,16 @@ class Injector:
         self, lane: _Lane, item: Item, attempts: int, event: Event, outcome: AdapterOutcome, spoken: int
     ) -> None:
         if outcome.intrusion:
-            self._on_intrusion()
+            self._host.suspect_intrusion()
         if outcome.delivery is Delivery.ACCEPTED:
             self.counters.injected += 1
             if item[1] is None:
                 own = event.eid == self._eid
                 self.slots.injected(item[2], event.counts, self._now(), spoken, given_back=own)
                 self._put(item)  # the sum may have changed while it was under way; if not, nothing is due
-            self._on_delivered(event)
+            self._host.delivered(event)
             return
-        self._on_trouble(outcome)
+        self._host.went_wrong(outcome)
         if outcome.delivery is Delivery.SILENT:
             self.counters.silent += 1
             lane.put(item, attempts, first=True)
@@ -292,9 +307,13 @@ class Injector:
         # other answers are about the server's configuration and heal when that is mended.
         if outcome.status == 500 and attempts + 1 >= _ATTEMPTS:
             self.counters.given_up += 1
-            self._on_dropped(item, "the server cannot read it (500)")
+            self._host.dropped(item, "the server cannot read it (500)")
             return
         lane.put(item, attempts + 1, first=outcome.status != 500)
+
+    def _tell_settled(self) -> None:
+        self._settled.set()
+        self._host.look()
 
     # --- values -----------------------------------------------------------------------------------------------
 
@@ -342,7 +361,7 @@ class Injector:
         """What each server says of a mailbox; the member's own word counts before the bus has it."""
         key = mailbox_key(mailbox, self._eid)
         words = dict(self._view.by_server(key.type, mailbox))
-        own = self._own_word(key)
+        own = self._host.last_word(key)
         if own is not None:
             words[self._eid] = own
         return words

@@ -3,10 +3,10 @@
 import asyncio
 import random
 from collections.abc import Callable
-from functools import partial
 
 from eventfed import EID, Event, EventType, Federation, StateKey, kind_of
 from eventfed.spec import VoicemailStorage
+from eventfed.wire.report import MemberState
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from ..configuration import MemberConfiguration, TimingSection
@@ -18,13 +18,15 @@ from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
 from .evidence import Evidence, refusal_advice
 from .identity import Identity
-from .injection import Injector, tell_dropped
+from .injection import Injector, Item, tell_dropped
+from .lifecycle import Input, Lifecycle
 from .lifetime import Lifetime
 from .liveness import Liveness
 from .mailboxes import MailboxSlots
-from .member_status import OVERWRITES, MemberCounters, MemberState, Registry, Verdict, explain
+from .member_status import OVERWRITES, MemberCounters, Registry, Verdict, explain
 from .names import PROBE_PREFIX, Filters
 from .news import SharedNews
+from .nobody import Nobody
 from .turns import MemberTurns
 
 __all__ = ["Member"]
@@ -54,7 +56,7 @@ class Member:
     ) -> None:
         self.configuration = configuration
         self.counters = MemberCounters()
-        self.identity: Identity | None = None
+        self.identity: Identity | Nobody = Nobody()
         self.intrusions = IntrusionWatch(self._intruded)
         self.dumps = Dumps(sweep=timing.sweep * random.uniform(0.9, 1.1))
         self.adapter = adapter
@@ -72,7 +74,7 @@ class Member:
         self._trouble: str | None = None
         self._silent = False
         self.refused: tuple[EID, str] | None = None  # under which EID, and whose it is
-        self._caught_up = False
+        self._lifecycle = Lifecycle()
         self._restart: asyncio.TimerHandle | None = None
         self._life = Lifetime()
         self._identity_task: asyncio.Task[None] | None = None
@@ -85,7 +87,7 @@ class Member:
 
     @property
     def eid(self) -> EID | None:
-        return self.identity.eid if self.identity else None
+        return self.identity.eid
 
     @property
     def alive(self) -> bool:
@@ -97,36 +99,24 @@ class Member:
 
     @property
     def injector(self) -> Injector | None:
-        return self.identity.injector if self.identity else None
+        return self.identity.injector
 
     @property
     def contended(self) -> list[str]:
         """Mailboxes that the server overwrites after each injection (pollmailboxes=yes)."""
-        return self.identity.slots.contended if self.identity else []
+        return self.identity.contended
 
     @property
     def duplicate_of(self) -> str | None:
         """Which other server has the same EID and answers."""
-        return self.refused[1] if self.refused else self.identity.duplicate_of if self.identity else None
+        return self.refused[1] if self.refused else self.identity.duplicate_of
 
     @property
     def state(self) -> MemberState:
-        identity = self.identity
-        if self.duplicate_of is not None:
-            return MemberState.DUPLICATE
-        if not self.alive:
-            return MemberState.LOST if identity else MemberState.CONNECTING
-        if self._trouble is not None:
-            return MemberState.NOT_CONFIGURED
-        if identity is None:
-            return MemberState.CONNECTING
-        if identity.moved:
-            return MemberState.MOVED
-        self._caught_up = self._caught_up or (
-            bool(self.dumps.completed) and identity.held and identity.injector.idle and self._restart is None
-        )
-        well = self._caught_up and not self._federation.health.trouble_of(identity.eid)
-        return MemberState.SYNCED if well else MemberState.SYNCING
+        state = self._lifecycle.state
+        if state is MemberState.SYNCED and self.eid is not None and self._federation.health.trouble_of(self.eid):
+            return MemberState.SYNCING
+        return state
 
     @property
     def reason(self) -> str:
@@ -144,43 +134,34 @@ class Member:
             self.intrusions.close()
             if self._restart is not None:
                 self._restart.cancel()
-            if self.identity is not None:
-                self.identity.hurry()
-                self.identity.disappear()
+            self.identity.hurry()
+            self.identity.disappear()
 
     async def _watch_silence(self) -> None:
         while True:
             await asyncio.sleep(self._liveness.timing.not_configured_after)
-            if self.identity is None and self.alive and (self._silent or self._trouble is None):
+            if self.eid is None and self.alive and (self._silent or self._trouble is None):
                 self._silent = True
                 self._set_trouble(self.evidence.explain(asyncio.get_running_loop().time()))
 
     async def leave(self, within: float) -> bool:
         """Take everything back that was injected, within `within` seconds; whether that was done."""
-        identity = self.identity
-        if identity is None or not self.alive or not await self.adapter.is_alive(min(within, _LAST_QUESTION)):
+        if self.eid is None or not self.alive or not await self.adapter.is_alive(min(within, _LAST_QUESTION)):
             return False
-        return await identity.withdraw(within)
+        return await self.identity.withdraw(within)
 
     def retime(self, timing: TimingSection) -> None:
         """Other times."""
         self._liveness.timing = timing
         self.dumps.sweep = timing.sweep * random.uniform(0.9, 1.1)
-        if self.identity is not None:
-            self.identity.slots.contended_pause = timing.contended_pause
+        self.identity.retime(timing)
 
     def refilter(self, filters: Filters) -> None:
         """Other filters: withdraw from bus and member what passes no longer, bring what passes now."""
         self._filters = filters
-        identity = self.identity
-        if identity is None:
-            return
-        identity.retract(
-            [key for key in self._federation.view.of(identity.eid) if not filters.publishes(key.type, key.key)]
-        )
-        identity.injector.refilter(filters)
-        identity.repeat_mailboxes(filters)
-        self._rounds.need("filters", changed=False)
+        self.identity.refilter(filters)
+        if self.eid is not None:
+            self._rounds.need("filters", changed=False)
 
     def refresh(self, reason: str) -> None:
         """Somebody asks for everything again."""
@@ -188,14 +169,13 @@ class Member:
 
     def pass_on(self, event: Event) -> None:
         """Give it a device state of another server that Asterisk tells once and does not keep."""
-        if self.identity is not None:
-            self.identity.injector.pass_on(event)
+        self.identity.pass_on(event)
 
     def yield_identity(self) -> None:
         """Another server has the EID now, and this one does not answer."""
-        identity, self.identity = self.identity, None
-        if identity is not None:
-            identity.disappear()
+        identity, self.identity = self.identity, Nobody()
+        identity.disappear()
+        self._lifecycle.take(Input.YIELDED)
         if self._identity_task is not None:
             self._identity_task.cancel()
 
@@ -212,12 +192,11 @@ class Member:
             if self.duplicate_of is not None:
                 self._rounds.refused()
             return Verdict.REFUSE
-        if self.identity is not None:
-            if not self.identity.hears():
-                return Verdict.SILENCE
-            if self.identity.outdated:
-                self._identify(self.identity.eid)
-            self.identity.spoke()
+        if not self.identity.hears():
+            return Verdict.SILENCE
+        if self.identity.eid is not None and self.identity.outdated:
+            self._identify(self.identity.eid)
+        self.identity.spoke()
         self._liveness.spoke()
         if publication.cseq_gap:
             self.counters.gaps += 1
@@ -238,7 +217,7 @@ class Member:
 
     def _is_own(self, eid: EID) -> bool:
         """Whether the member may speak under this EID; a new one becomes its own."""
-        if self.identity is not None and self.identity.eid == eid:
+        if self.eid == eid:
             return self.duplicate_of is None
         configured = self.configuration.eid
         if eid == self._federation_eid or (configured is not None and configured != str(eid)):
@@ -253,6 +232,7 @@ class Member:
             if holder.alive:
                 self.counters.refused += 1
                 self.refused = eid, f"{holder.name} ({holder.configuration.address})"
+                self._lifecycle.take(Input.REFUSED)
                 self._journal.warn("duplicate_eid", self.name, eid=str(eid), holder=holder.name)
                 return False
             holder.yield_identity()
@@ -262,7 +242,7 @@ class Member:
     def _heard(self, event: Event) -> None:
         self.counters.heard += 1
         identity = self.identity
-        assert identity is not None  # a state names its EID, so _is_own has seen to it
+        assert isinstance(identity, Identity)  # a state names its EID, so _is_own has seen to it
         if event.key.startswith(PROBE_PREFIX):
             self._rounds.heard_probe(event.key)
             return
@@ -294,6 +274,20 @@ class Member:
 
     # --- evidence ---------------------------------------------------------------------------------------------
 
+    def rivals_changed(self) -> None:
+        """Another server, or another agent, has come or gone that claims the EID."""
+        self._lifecycle.take(Input.NO_RIVAL if self.identity.duplicate_of is None else Input.RIVAL)
+        self._lifecycle.take(Input.MOVED if self.identity.moved else Input.RETURNED)
+        self.look()
+
+    def look(self) -> None:
+        """See whether the member has caught up: it has told everything and was given everything."""
+        if self._lifecycle.state is not MemberState.SYNCING:
+            return
+        told = bool(self.dumps.completed) and self.identity.held
+        if told and self._restart is None and self.identity.idle:
+            self._lifecycle.take(Input.CAUGHT_UP)
+
     def _lost_touch(self, reason: str) -> None:
         """It restarted, reloaded or lost us: ask it for everything, and give it everything."""
         self.intrusions.explained()
@@ -305,22 +299,20 @@ class Member:
 
     def _give_everything(self) -> None:
         self._restart = None
-        self._caught_up = False
-        if self.identity is not None:
-            self.identity.injector.restart()
+        self._lifecycle.take(Input.BEHIND)
+        self.identity.give_everything()
 
     def _appeared(self) -> None:
         self._journal.info("member_answers", self.name, address=self.configuration.address)
+        self._lifecycle.take(Input.ANSWERS)
         self._rounds.need("connected")
-        if self.identity is not None:
-            self.identity.appear()
+        self.identity.appear()
 
     def _disappeared(self, why: str) -> None:
-        self._caught_up = False
+        self._lifecycle.take(Input.LOST)
         self._journal.info("member_lost", self.name, why=why)
-        if self.identity is not None:
-            self.identity.hurry()
-            self.identity.disappear()
+        self.identity.hurry()
+        self.identity.disappear()
 
     def _identify(self, eid: EID) -> None:
         self.yield_identity()
@@ -337,12 +329,7 @@ class Member:
             slots=slots,
             adapter=self.adapter,
             turns=self.turns,
-            own_word=lambda key: self.identity.last_word(key) if self.identity is not None else None,
-            may_inject=lambda: self.identity is not None and self.identity.held,
-            on_trouble=self.dump_failed,
-            on_intrusion=self.intrusions.suspect,
-            on_delivered=self._on_delivered,
-            on_dropped=partial(tell_dropped, self._journal, self.name),
+            host=self,
         )
         self.identity = Identity(
             eid,
@@ -352,9 +339,9 @@ class Member:
             injector,
             registry=self._registry,
             journal=self._journal,
-            on_held=self._held,
-            on_free=self._freed,
+            host=self,
         )
+        self._lifecycle.take(Input.IDENTIFIED)
         self._identity_task = self._life.start(self.identity.run())
         self._journal.info("member_identified", self.name, eid=str(eid))
         if self.alive:
@@ -362,23 +349,22 @@ class Member:
         self._rounds.learned_eid()
         self._rounds.need("identified")
 
-    def _held(self) -> None:
-        self._caught_up = False
-        if self.identity is not None:
-            self.identity.repeat_mailboxes(self._filters)
+    def lease_held(self) -> None:
+        self._lifecycle.take(Input.BEHIND)
+        self.identity.repeat_mailboxes(self._filters)
         self._rounds.claimed()
 
-    def _freed(self) -> None:
-        self._caught_up = False
+    def lease_freed(self) -> None:
+        self._lifecycle.take(Input.BEHIND)
         self._rounds.need("freed")  # if it is us whom the member publishes to, the dump will come here
 
     def dump_asked(self) -> None:
         self.evidence.it_accepted()
 
-    def dump_failed(self, outcome: AdapterOutcome) -> None:
+    def went_wrong(self, outcome: AdapterOutcome) -> None:
         label = str(outcome.status) if outcome.status else outcome.delivery.value
         self.counters.failures[label] = self.counters.failures.get(label, 0) + 1
-        advice = refusal_advice(outcome.status, heard=self.identity is not None)
+        advice = refusal_advice(outcome.status, heard=self.eid is not None)
         if outcome.delivery is Delivery.REFUSED and advice is not None:
             self._silent = False
             self._set_trouble(advice)
@@ -388,26 +374,41 @@ class Member:
         # What was forged under another server's EID ends when that server's state is given again.
         self._give_everything()
 
+    def last_word(self, key: StateKey) -> Event | None:
+        return self.identity.last_word(key)
+
+    def may_inject(self) -> bool:
+        return self.identity.held
+
+    def delivered(self, event: Event) -> None:
+        self._on_delivered(event)
+
+    def dropped(self, item: Item, why: str) -> None:
+        tell_dropped(self._journal, self.name, item, why)
+
     def _settled(self) -> None:
         self._trouble, self._silent = None, False
+        self._lifecycle.take(Input.MENDED)
+        self.look()
         self._journal.settled("not_configured", self.name)
 
     def _set_trouble(self, trouble: str) -> None:
         if self._trouble != trouble:
             self._trouble = trouble
+            self._lifecycle.take(Input.TROUBLE)
             self._journal.warn("not_configured", self.name, why=trouble)
 
     # --- dumps ------------------------------------------------------------------------------------------------
 
     @property
     def can_dump(self) -> bool:
-        return self.alive and not (self.identity is not None and self.identity.moved)
+        return self.alive and not self.identity.moved
 
     def wanted_types(self) -> list[EventType]:
         return self._filters.types()
 
     def known_states(self) -> set[StateKey]:
-        return self.identity.open_states() if self.identity is not None else set()
+        return self.identity.open_states()
 
     def suspect_intrusion(self) -> None:
         self.intrusions.suspect()
@@ -416,5 +417,5 @@ class Member:
         self._settled()
         if not heard_probe:
             self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
-        if self.identity is not None:
-            self.identity.dump_ended(result)
+        self.identity.dump_ended(result)
+        self.look()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from eventfed import EID
+from eventfed.wire.report import MemberState
 
 from ..configuration import MemberConfiguration
 from .evidence import Strangers
@@ -13,25 +14,12 @@ __all__ = [
     "OVERWRITES",
     "Holder",
     "MemberCounters",
-    "MemberState",
     "Registry",
     "Verdict",
     "explain",
 ]
 
 OVERWRITES = "it overwrites what it is given with its own count: set pollmailboxes=no in its voicemail.conf"
-
-
-class MemberState(enum.Enum):
-    """Where a member stands."""
-
-    CONNECTING = "connecting"
-    SYNCING = "syncing"
-    SYNCED = "synced"
-    LOST = "lost"
-    NOT_CONFIGURED = "not_configured"
-    DUPLICATE = "duplicate"
-    MOVED = "moved"
 
 
 class Verdict(enum.Enum):

@@ -7,23 +7,35 @@ repeats them, until they are on the stream. But not for ever, with NATS away: As
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from eventfed import StateKey, kind_of
 
-from ..members.identity import Identity
 from .payloads import Payload, StatePayload
 from .sip import Later, Response
 
-__all__ = ["MailboxAnswers"]
+__all__ = ["Keeper", "MailboxAnswers"]
+
+
+class Keeper(Protocol):
+    """A member under one EID, which brings what it says onto the bus."""
+
+    @property
+    def parted(self) -> bool:
+        """Whether another agent has to do that now."""
+        ...
+
+    def is_on_bus(self, key: StateKey) -> bool:
+        """Whether nothing that the member said of a state has yet to reach the bus."""
+        ...
 
 
 class _Waiting(NamedTuple):
     later: Later
     response: Response
     key: StateKey
-    identity: Identity
-    present: Callable[[], Identity | None]
+    identity: Keeper
+    present: Callable[[], Keeper | None]
     until: float
 
 
@@ -45,7 +57,7 @@ class MailboxAnswers:
         return len(self._waiting)
 
     def answer(
-        self, response: Response, payload: Payload | None, present: Callable[[], Identity | None]
+        self, response: Response, payload: Payload | None, present: Callable[[], Keeper | None]
     ) -> Response | Later:
         """The answer to a PUBLISH that was taken in, now or later. `present` gives the member's identity."""
         identity = present()

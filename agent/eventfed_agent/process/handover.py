@@ -27,7 +27,7 @@ async def hand_over(members: Callable[[], Iterable[Member]], within: float) -> N
     async with asyncio.TaskGroup() as group:
         nudges: list[asyncio.Task[None]] = []
         while loop.time() < end:
-            held = [member for member in members() if member.identity is not None and member.identity.held]
+            held = [member for member in members() if member.identity.held]
             if not held:
                 break
             if not backoff.left(loop.time()):

@@ -11,12 +11,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from eventfed.core.troubles import Trouble
+from eventfed.wire.report import MemberState
 
 from ..agent import Agent
 from ..contention import contended_names, cut_names
 from ..latencies import BOUNDS
 from ..members.member import Member
-from ..members.member_status import MemberState
 
 __all__ = ["METRICS", "AgentCollector", "render_metrics"]
 

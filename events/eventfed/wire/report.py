@@ -3,6 +3,7 @@
 They are for the operator's status and for people; nothing that carries states depends on them.
 """
 
+import enum
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from .roster import MAX_ROSTER
 __all__ = [
     "MAX_NAMES",
     "AgentReport",
+    "MemberState",
     "ReportedMember",
     "decode_report",
     "encode_report",
@@ -30,13 +32,25 @@ _MAX_REASON = 240
 _MAX_COUNT = 2**31
 
 
+class MemberState(enum.StrEnum):
+    """Where a member stands, in its agent's words."""
+
+    CONNECTING = "connecting"
+    SYNCING = "syncing"
+    SYNCED = "synced"
+    LOST = "lost"
+    NOT_CONFIGURED = "not_configured"
+    DUPLICATE = "duplicate"
+    MOVED = "moved"
+
+
 @dataclass(frozen=True, slots=True)
 class ReportedMember:
     """How one member stands, in its agent's words.
 
     Args:
         uid: which life of it, as in the roster.
-        state: ``connecting``, ``syncing``, ``synced``, ``lost``, ``not_configured``, ``duplicate`` or ``moved``.
+        state: one of `MemberState`, or a word of a later version.
         reason: why it is not synced, and what to do.
         eid: its EID as text; empty before it has told one.
         contended_mailboxes: how many mailboxes it overwrites after each injection.

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from eventfed import Credentials, StreamUnavailable, Subjects
+from eventfed.wire.report import MemberState
 from eventfed.wire.roster import Roster
 from eventfed_operator.crd.resource import KIND
 from eventfed_operator.health import Health
 from eventfed_operator.kubernetes_api import AddressTaken, ApiError, Document, Listing, WatchEvent, WatchExpired
 from eventfed_operator.manager import Supervisor
 from eventfed_operator.resources import ChartNats, Settings
-from eventfed_operator.snapshot import Bus, MemberReport, MemberState, Stream
+from eventfed_operator.snapshot import Bus, MemberReport, Stream
 from eventfed_operator.streams import OWNER
 from tests.ground.api_server import Server
 

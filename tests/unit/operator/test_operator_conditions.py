@@ -8,9 +8,10 @@ import pytest
 
 from eventfed import EID, Lease
 from eventfed.jetstream.connection import explain
+from eventfed.wire.report import MemberState
 from eventfed_operator.crd.status import MAX_NOTED_MEMBERS, ConditionType, EventFederationStatus
 from eventfed_operator.resources import Settings
-from eventfed_operator.snapshot import Agent, Bus, MemberState, ObjectKey, Rival, Stream
+from eventfed_operator.snapshot import Agent, Bus, ObjectKey, Rival, Stream
 from eventfed_operator.statuses import differs, invalid_status
 
 DAEMON_SET = ObjectKey("DaemonSet", "pbx-agent")

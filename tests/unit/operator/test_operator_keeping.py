@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from eventfed import Credentials
+from eventfed.wire.report import MemberState
 from eventfed_operator.crd.resource import KIND
 from eventfed_operator.kubernetes_api import ApiError
 from eventfed_operator.reconcile import reconcile
 from eventfed_operator.resources import FINALIZER, Settings
-from eventfed_operator.snapshot import MemberState
 
 
 async def all_well(api: Any, bus: Any, until: Any) -> None:

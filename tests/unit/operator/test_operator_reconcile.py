@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventfed.wire.report import MemberState
 from eventfed_operator.actions import (
     AddFinalizer,
     Apply,
@@ -19,7 +20,7 @@ from eventfed_operator.actions import (
     WriteStatus,
 )
 from eventfed_operator.drift import matches
-from eventfed_operator.snapshot import Agent, Bus, MemberState, ObjectKey, Stream
+from eventfed_operator.snapshot import Agent, Bus, ObjectKey, Stream
 from tests.ground.narrowing import present
 
 SERVICE = ObjectKey("Service", "pbx-agent")
