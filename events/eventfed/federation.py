@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -35,13 +36,15 @@ class Federation:
     It goes on trying while NATS is away, lost its store, or hangs: see `connected`, `synced` and `problem`.
     """
 
-    def __init__(self, bus: Bus, *, subjects: Subjects, agent: str, settings: FederationSettings) -> None:
+    def __init__(
+        self, bus: Bus, *, subjects: Subjects, agent: str, settings: FederationSettings, clock: Callable[[], float]
+    ) -> None:
         self.subjects = subjects
         self.agent = agent
         self.instance = secrets.token_hex(8)
         """Tells two clients of one agent name apart, as leases do."""
-        self._clock = asyncio.get_running_loop().time
-        context = ClientContext(agent, self.instance, subjects, settings, clock=self._clock)
+        self._clock = clock
+        context = ClientContext(agent, self.instance, subjects, settings, clock=clock)
         self.counters = context.counters
         """What happened so far."""
         self._bus = bus
@@ -107,14 +110,24 @@ class Federation:
     @classmethod
     @asynccontextmanager
     async def over(
-        cls, bus: Bus, *, subjects: Subjects, agent: str, settings: FederationSettings | None = None
+        cls,
+        bus: Bus,
+        *,
+        subjects: Subjects,
+        agent: str,
+        settings: FederationSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> AsyncGenerator["Federation", None]:
         """A client like that of `connect`, over any `Bus`. It runs the bus while the context is open.
+
+        Args:
+            clock: seconds, monotonic; the event loop's own where that is not `time.monotonic`.
 
         Raises:
             MalformedSubject: for an agent's name that is no token.
         """
-        client = cls(bus, subjects=subjects, agent=check_agent(agent), settings=settings or FederationSettings())
+        settings = settings or FederationSettings()
+        client = cls(bus, subjects=subjects, agent=check_agent(agent), settings=settings, clock=clock)
         async with in_background(bus.run(client._engine), client._tick_until_cancelled()):
             yield client
 

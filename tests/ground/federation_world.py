@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from eventfed import EID, DeviceState, Event, FederationCounters, FederationSettings, Rosters, StateKey, Subjects, View
 from eventfed.core.claims import Claim, ClaimState
+from eventfed.core.context import ClientContext
 from eventfed.core.departures import Departures, Lapse
 from eventfed.core.intake import Intake
 from eventfed.core.messages import Message
@@ -119,17 +120,16 @@ class Node:
         self.counters = FederationCounters()
         self.view = View(clock=lambda: world.now)
         self.outbox = Outbox(window=50, deadline=3.0, pause=0.2, counters=self.counters)
-        self.ownership = Ownership(
-            agent=self.name,
-            instance=f"{self.name}/{self.starts}",
-            subjects=SUBJECTS,
-            view=self.view,
-            outbox=self.outbox,
-            settings=SETTINGS,
-            counters=self.counters,
+        context = ClientContext(
+            self.name,
+            f"{self.name}/{self.starts}",
+            SUBJECTS,
+            SETTINGS,
+            self.counters,
             clock=lambda: world.now,
             wall_clock=lambda: world.now,
         )
+        self.ownership = Ownership(context, self.view, self.outbox)
         self.departures = Departures(SETTINGS, self.name, clock=lambda: world.now)
         self.intake = Intake(SUBJECTS, self.view, Rosters(), self.ownership, self.counters)
         self.inbox: list[tuple[str, Stored]] = []

@@ -1,5 +1,6 @@
 """The federation client on a bus in memory, in the time of a fake clock: the tests of tests/bus that need no NATS."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -23,8 +24,8 @@ OFFERED = {"clients", "until", "shown", "quick", "administers", "measure"}
 
 @asynccontextmanager
 async def over(store: MemoryStore, *, agent: str, settings: FederationSettings) -> AsyncIterator[Federation]:
-    bus = MemoryBus(store, SUBJECTS)
-    async with Federation.over(bus, subjects=SUBJECTS, agent=agent, settings=settings) as client:
+    bus, clock = MemoryBus(store, SUBJECTS), asyncio.get_running_loop().time
+    async with Federation.over(bus, subjects=SUBJECTS, agent=agent, settings=settings, clock=clock) as client:
         yield client
 
 

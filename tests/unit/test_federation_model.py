@@ -96,9 +96,9 @@ def test_a_clock_behind_anothers_is_no_reason_to_be_ignored() -> None:
     claim.release()
     world.run(1)
     world.server.messages.clear()
-    a.ownership.wall_clock = lambda: 1.0
+    a.ownership.context.wall_clock = lambda: 1.0
     a.start()
-    a.ownership.wall_clock = lambda: 1.0
+    a.ownership.context.wall_clock = lambda: 1.0
     again = a.claim(EIDS[0])
     a.ownership.publish(device(EIDS[0], 1, 3))
     world.run(2)

@@ -2,13 +2,14 @@
 
 import enum
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..model.eid import EID
 from ..wire.leases import Lease, encode_lease
+from .context import ClientContext
 from .messages import Message, Refusal
 from .outbox import Outbox
-from .settings import FederationSettings
 from .view import View
 
 __all__ = ["Claim", "ClaimState", "Holder"]
@@ -31,19 +32,11 @@ class ClaimState(enum.StrEnum):
 class Holder(Protocol):
     """What a claim needs of the client that it belongs to."""
 
+    context: ClientContext
     view: View
     outbox: Outbox
-    settings: FederationSettings
-    agent: str
-    instance: str
     connected: bool
     last_tick: float
-
-    def clock(self) -> float:
-        """Seconds, monotonic."""
-
-    def wall_clock(self) -> float:
-        """Seconds since 1970."""
 
     def all_stored(self, eid: EID) -> bool:
         """Whether every own state of the server is on this incarnation of the stream."""
@@ -55,11 +48,53 @@ class Holder(Protocol):
         """Its states must not be published any more."""
 
 
+@dataclass(slots=True)
+class _OwnLease:
+    """What is known of our own lease on the bus.
+
+    Args:
+        acknowledged: the sequence under which it was stored last, in this incarnation of the stream; 0 for none.
+        conflict: after a write whose condition failed, the sequence that stands there instead (0: nothing stands
+            there); None once nothing contradicts what was read.
+        written: the lease that was handed to the bus last; None: an answer that comes is about none of it.
+        since: when this ownership began, in seconds since 1970.
+        sent_at: when `written` was handed over. These and the next are seconds, monotonic.
+        lapses_at: until when the lease that was acknowledged last stands.
+        renew_at: when to write it again.
+        connected_at: when the present connection was made.
+    """
+
+    acknowledged: int = 0
+    conflict: int | None = None
+    written: Lease | None = None
+    since: float = 0.0
+    sent_at: float = float("-inf")
+    lapses_at: float = float("-inf")
+    renew_at: float = 0.0
+    connected_at: float = float("-inf")
+
+
 class Claim:
     """One member that this agent serves, or wants to serve. Made by `Federation.claim`.
 
     Leases are written on condition of what they replace, so a write that NATS takes proves that nobody else has
     written since. An agent that stood still writes its lease before it believes that it holds it.
+
+    ========= ==================================================================== =========
+    from      what happens                                                         to
+    ========= ==================================================================== =========
+    WAITING   the bus acknowledges our lease                                       HELD
+    WAITING   a live lease of another uid is read                                  CONTESTED
+    CONTESTED the rival's lease ends or takes our uid, or `force`: our lease is    HELD
+              written, and the bus acknowledges it
+    HELD      a lease of another instance with a higher epoch is read (the same    LOST
+              epoch: with a higher instance)
+    any       `release`                                                            RELEASED
+    ========= ==================================================================== =========
+
+    LOST and RELEASED are ends: `Federation.claim` makes another claim. Within HELD, `held` is False while this process
+    stood still, or no renewal was acknowledged for a TTL; the next acknowledgement makes it True again. A connection
+    that is lost leaves the state as it is, and `confirmed` is False until the lease was written again.
     """
 
     urgent = True
@@ -92,12 +127,7 @@ class Claim:
         self._wanted_complete = False
         self._forced = False
         self._stalled = False
-        self._acknowledged = 0
-        self._told: int | None = None
-        self._written: Lease | None = None
-        self._since = 0.0
-        self._renew_at = 0.0
-        self._sent_at = self._lapses_at = self._connected_at = float("-inf")
+        self._lease = _OwnLease()
 
     def __repr__(self) -> str:
         return f"<Claim {self.eid} {self.state.value} epoch {self.epoch}>"
@@ -106,7 +136,8 @@ class Claim:
     def held(self) -> bool:
         """Whether the lease stands, as far as can be known here: `undisputed`, and its last renewal that was
         acknowledged was sent less than its TTL ago."""
-        return self.undisputed and self._holder.clock() < self._lapses_at
+        now = self._holder.context.clock()
+        return self._is_undisputed(now) and now < self._lease.lapses_at
 
     @property
     def undisputed(self) -> bool:
@@ -115,9 +146,14 @@ class Claim:
         It ends with `held` when this process stood still, and where the bus is there and has not acknowledged a renewal
         for a TTL. It goes on while the bus is away: nobody could take the lease, and the server needs its lamps.
         """
+        return self._is_undisputed(self._holder.context.clock())
+
+    def _is_undisputed(self, now: float) -> bool:
+        if self.state is not ClaimState.HELD or self._stalled:
+            return False
         holder = self._holder
-        late = holder.clock() - holder.last_tick > holder.settings.stall
-        return self.state is ClaimState.HELD and not self._stalled and not late
+        # The tick that would notice a standstill is itself late: so it is looked at wherever somebody asks.
+        return now - holder.last_tick <= holder.context.settings.stall
 
     def complete(self) -> None:
         """Everything known of the member has been published; the lease says so once all of it is on the stream."""
@@ -139,11 +175,13 @@ class Claim:
         """Give the lease back, which starts the grace at all readers. States not yet sent are dropped."""
         if self.state is ClaimState.RELEASED:
             return
+        # A lease may stand though no acknowledgement came: its tombstone costs nothing where there is none.
         served = self.state is ClaimState.HELD or (self.state is ClaimState.WAITING and self.epoch > 0)
         self._become(ClaimState.RELEASED)
         self._holder.claim_ended(self)
         if served:
-            self._told = None
+            # A lease of ours that was refused before says nothing about its tombstone.
+            self._lease.conflict = None
             self._holder.outbox.put(self)
         else:
             self._holder.outbox.withdraw(self.subject)
@@ -153,9 +191,10 @@ class Claim:
     def reconnected(self) -> None:
         """The connection is a new one; nothing is certain until the lease was written again."""
         self.confirmed = False
-        self._told = None
-        self._renew_at = 0.0
-        self._connected_at = self._holder.clock()
+        # That was told over the connection before; what stands there now is read by the replay of this one.
+        self._lease.conflict = None
+        self._lease.renew_at = 0.0
+        self._lease.connected_at = self._holder.context.clock()
         self.evaluate()
 
     def stalled(self) -> None:
@@ -165,25 +204,27 @@ class Claim:
             self._stalled = True
             self._tell()
         # An answer that waits in the socket is about a lease of before.
-        self._written = None
-        self._renew_at = 0.0
+        self._lease.written = None
+        self._lease.renew_at = 0.0
         self.evaluate()
 
     def forget_sequences(self) -> None:
         """The stream is another one."""
-        self._acknowledged = 0
-        self._told = None
-        self._renew_at = 0.0
+        self._lease.acknowledged = 0
+        self._lease.conflict = None
+        self._lease.renew_at = 0.0
         self.evaluate()
 
     def evaluate(self) -> None:
         """Look at the view, and do what follows from it."""
         if self.state is ClaimState.LOST:
+            # The other agent has the member; its states must not be touched, whatever is read later.
             return
         lease = self._holder.view.leases.get(self.eid)
-        other = lease if lease is not None and lease.instance != self._holder.instance else None
+        other = lease if lease is not None and lease.instance != self._holder.context.instance else None
         if self.state is ClaimState.RELEASED:
-            if self._told and other is None and self._may_write():
+            # The tombstone was refused, and what stands there is known by now: try again, unless it is another's.
+            if self._lease.conflict and other is None and self._may_write():
                 self._holder.outbox.put(self)
         elif self.state is ClaimState.HELD:
             self._keep(lease, other)
@@ -192,26 +233,31 @@ class Claim:
 
     def _keep(self, lease: Lease | None, other: Lease | None) -> None:
         view = self._holder.view
+        # First: what follows may write, and who doubts has to write before it believes.
         self._doubt()
         # Two may have the same epoch only after the store was lost: then the instance decides.
-        if other is not None and (other.epoch, other.instance) > (self.epoch, self._holder.instance):
+        if other is not None and (other.epoch, other.instance) > (self.epoch, self._holder.context.instance):
             self._lose(other)
             return
         if view.highest_epoch(self.eid) > self.epoch or (other is not None and other.epoch == self.epoch):
+            # Readers drop what is below an epoch that they have seen, from a claim that was lost or a store that came
+            # back with an old lease: ours has to be above.
             self._raise_epoch()
+        # Another's lease that stands below ours is as good as none: it is replaced.
         gone = lease is None or other is not None
         if (
-            (gone and view.synced and view.lease_sequence(self.eid) >= self._acknowledged)
-            or self._holder.clock() >= self._renew_at
-            or self._compose() != self._written
+            # Gone in a view that has read our last write. In an older one it is only not there yet.
+            (gone and view.synced and view.lease_sequence(self.eid) >= self._lease.acknowledged)
+            or self._holder.context.clock() >= self._lease.renew_at
+            or self._compose() != self._lease.written
         ):
             self._write()
 
     def _doubt(self) -> None:
         """Hold it no longer where the bus is there, and lets no renewal of ours stand for a TTL."""
         holder = self._holder
-        now, ttl = holder.clock(), holder.settings.lease_ttl
-        if holder.connected and not self._stalled and now >= max(self._lapses_at, self._connected_at + ttl):
+        now, ttl = holder.context.clock(), holder.context.settings.lease_ttl
+        if holder.connected and not self._stalled and now >= max(self._lease.lapses_at, self._lease.connected_at + ttl):
             self.confirmed = False
             self._stalled = True
             self._tell()
@@ -219,7 +265,10 @@ class Claim:
     def _want(self, other: Lease | None) -> None:
         view = self._holder.view
         if not (self._holder.connected and view.synced):
+            # A rival may stand on the stream unread.
             return
+        # The same uid is the same server at another agent, which has moved here: it is taken over at once. Another uid
+        # is another server, and two of one EID must not be mixed.
         if other is not None and other.uid != self.uid and not self._forced:
             if self.state is not ClaimState.CONTESTED or self.rival != other:
                 self.rival = other
@@ -230,8 +279,9 @@ class Claim:
         self._write()
 
     def _raise_epoch(self) -> None:
-        self.epoch = max(int(self._holder.wall_clock() * 1000), self._holder.view.highest_epoch(self.eid) + 1)
-        self._since = self._holder.wall_clock()
+        # Milliseconds of the clock order ownerships without asking; what was seen corrects a clock that is behind.
+        self.epoch = max(int(self._holder.context.wall_clock() * 1000), self._holder.view.highest_epoch(self.eid) + 1)
+        self._lease.since = self._holder.context.wall_clock()
         self.confirmed = False
 
     def _lose(self, other: Lease) -> None:
@@ -242,17 +292,19 @@ class Claim:
 
     def _write(self) -> None:
         if self._may_write():
-            self._renew_at = self._holder.clock() + self._holder.settings.lease_renewal
+            self._lease.renew_at = self._holder.context.clock() + self._holder.context.settings.lease_renewal
             self._holder.outbox.put(self)
 
     def _may_write(self) -> bool:
         """Whether all is known of what stands on the stream in place of what we thought."""
         view = self._holder.view
-        if self._told is None:
+        if self._lease.conflict is None:
             return True
-        if self._told == 0:
+        if self._lease.conflict == 0:
+            # Ours has lapsed. Whether another server took its place before is known once all was read.
             return view.synced
-        return self._told <= max(view.lease_sequence(self.eid), self._acknowledged)
+        # What stands there is judged when it was read, unless it is our own write.
+        return self._lease.conflict <= max(view.lease_sequence(self.eid), self._lease.acknowledged)
 
     def _compose(self) -> Lease:
         holder = self._holder
@@ -260,13 +312,13 @@ class Claim:
             self.eid,
             uid=self.uid,
             name=self.name,
-            agent=holder.agent,
-            instance=holder.instance,
+            agent=holder.context.agent,
+            instance=holder.context.instance,
             epoch=self.epoch,
             address=self.address,
             complete=self._wanted_complete and self.confirmed and holder.all_stored(self.eid),
             stream=holder.view.incarnation,
-            since=self._since,
+            since=self._lease.since,
         )
 
     # As a publication
@@ -274,45 +326,51 @@ class Claim:
     def build(self) -> Message | None:
         if self.state is ClaimState.LOST or not self._may_write():
             return None
-        expected = self._told
+        # The refusal knows best what stands there; `_may_write` has made sure that it was looked at.
+        expected = self._lease.conflict
         if expected is None:
-            expected = max(self._acknowledged, self._holder.view.lease_sequence(self.eid))
-        settings = self._holder.settings
+            expected = max(self._lease.acknowledged, self._holder.view.lease_sequence(self.eid))
+        settings = self._holder.context.settings
         if self.state is ClaimState.RELEASED:
             return Message(b"", settings.tombstone_ttl, expected, tombstone=True)
-        self._written = self._compose()
-        self._sent_at = self._holder.clock()
-        return Message(encode_lease(self._written), settings.lease_ttl, expected)
+        self._lease.written = self._compose()
+        self._lease.sent_at = self._holder.context.clock()
+        return Message(encode_lease(self._lease.written), settings.lease_ttl, expected)
 
     def stored(self, sequence: int) -> None:
-        self._acknowledged = sequence
-        self._told = None
-        written = self._written
+        self._lease.acknowledged = sequence
+        self._lease.conflict = None
+        written = self._lease.written
+        # Written under an earlier epoch: a claim that has raised it meanwhile waits for the answer to that.
         if self.state in (ClaimState.LOST, ClaimState.RELEASED) or written is None or written.epoch != self.epoch:
             return
         self._forced = False
         self.rival = None
         # The bus counts the TTL from when it stored it, which was not before it was sent.
-        self._lapses_at = self._sent_at + self._holder.settings.lease_ttl
+        self._lease.lapses_at = self._lease.sent_at + self._holder.context.settings.lease_ttl
         confirmed, was_stalled = self.confirmed, self._stalled
         self.confirmed, self._stalled = True, False
         if self.state is not ClaimState.HELD:
             self._become(ClaimState.HELD)
         elif was_stalled:
             self._tell()
+        # Last: the holder publishes states at once, and asks whether the claim is held.
         if not confirmed:
             self._holder.claim_confirmed(self)
 
     def refused(self, refusal: Refusal) -> bool:
         if refusal.last_sequence is None:
+            # No condition failed: the bus is in trouble, and the outbox tries again with growing pauses.
             return self.state is not ClaimState.LOST
-        self._told = refusal.last_sequence
-        self._renew_at = 0.0
+        self._lease.conflict = refusal.last_sequence
+        # Due at once, and put again by whatever lets `_may_write` say yes, which may be the view that reads the rival.
+        self._lease.renew_at = 0.0
         self.evaluate()
         return False
 
     def _become(self, state: ClaimState) -> None:
         self.state = state
+        # Both speak of a lease that is held.
         if state is not ClaimState.HELD:
             self.confirmed = self._stalled = False
         self._tell()

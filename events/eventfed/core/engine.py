@@ -55,17 +55,7 @@ class Engine:
             pause_limit=settings.retry_pause_limit,
             counters=context.counters,
         )
-        self.ownership = Ownership(
-            agent=context.agent,
-            instance=context.instance,
-            subjects=subjects,
-            view=self.view,
-            outbox=self.outbox,
-            settings=settings,
-            counters=context.counters,
-            clock=context.clock,
-            wall_clock=context.wall_clock,
-        )
+        self.ownership = Ownership(context, self.view, self.outbox)
         self.health = BusHealth(subjects.stream, self.outbox, self.ownership, clock=context.clock)
         self.requests = Requests(subjects, send)
         self.on_event = Callbacks[Event]()
@@ -79,7 +69,6 @@ class Engine:
 
     def configure(self, settings: FederationSettings) -> None:
         """Other times of leases, states and departures; nothing is interrupted."""
-        self.context.settings = settings
         self.view.keep_tombstones(settings.tombstone_ttl)
         self.ownership.configure(settings)
         self._departures.configure(settings)

@@ -1,8 +1,5 @@
 """What this client publishes: its own last value of each state, and the claims under which it does. No I/O."""
 
-import logging
-import time
-from collections import deque
 from collections.abc import Callable
 
 from ..model.eid import EID
@@ -10,131 +7,45 @@ from ..model.elements import EventType
 from ..model.errors import MalformedEvent
 from ..model.event import Event, StateKey
 from ..model.kinds import KINDS, kind_of
-from ..wire.envelope import MAX_ENVELOPE, encode_envelope
-from ..wire.subjects import Subjects
 from .claims import Claim, ClaimState
-from .counters import FederationCounters
-from .messages import Message, Refusal
+from .context import ClientContext
 from .outbox import Outbox
+from .own_states import OwnState, OwnStates
 from .settings import FederationSettings, MailboxDeparture
+from .upkeep import Corrections, Renewals
 from .view import View
 
-__all__ = ["OwnState", "Ownership"]
-
-_log = logging.getLogger("eventfed.federation")
-
-
-class OwnState:
-    """One state that this client owns: its last value, or the wish that there be none."""
-
-    __slots__ = ("_changed", "_home", "body", "corrected_at", "event", "key", "sent", "sequence", "settled", "subject")
-
-    urgent = False
-
-    def __init__(self, home: "Ownership", key: StateKey, subject: str) -> None:
-        self.key = key
-        self.subject = subject
-        self.event: Event | None = None
-        self.sent: Event | None = None
-        self.body = b""
-        self.settled = False
-        self.sequence = 0
-        self.corrected_at = float("-inf")
-        self._home = home
-        self._changed = False
-
-    def set(self, event: Event | None) -> None:
-        if self._changed:
-            self._home.counters.coalesced += 1
-        self.event = event
-        self._changed = True
-
-    def build(self) -> Message | None:
-        home = self._home
-        epoch = home.epoch(self.key.eid)
-        if epoch is None:
-            return None
-        self._changed = False
-        if self.event is None:
-            state = home.view.states.get(self.key)
-            expected = max(self.sequence, state.stream_sequence if state is not None else 0)
-            if expected == 0:
-                home.settle(self)
-                return None
-            return Message(b"", home.settings.tombstone_ttl, expected, tombstone=True)
-        self.sent = self.event.stamped(epoch=epoch, sequence=home.next_sequence())
-        self.body = encode_envelope(self.sent)
-        if len(self.body) > MAX_ENVELOPE:
-            home.counters.oversized += 1
-            _log.error("%s: an envelope of %d bytes is too large, the value is dropped", self.subject, len(self.body))
-            home.drop(self)
-            return None
-        return Message(self.body, home.ttl(self.key.type))
-
-    def stored(self, sequence: int) -> None:
-        self.sequence = sequence
-        if not self._changed:
-            self._home.settle(self)
-
-    def refused(self, refusal: Refusal) -> bool:
-        if refusal.last_sequence is None:
-            return True
-        self.sequence = refusal.last_sequence
-        if refusal.last_sequence == 0 and self.event is None:
-            self._home.settle(self)
-            return False
-        return True
+__all__ = ["Ownership"]
 
 
 class Ownership:
     """All claims and own states of one client. It is the `Holder` of its claims.
 
     Args:
-        agent: who we are; `instance` tells two processes of that name apart.
-        clock: seconds, monotonic.
-        wall_clock: seconds since 1970.
+        context: who the client is; `configure` gives it other settings.
     """
 
-    def __init__(
-        self,
-        *,
-        agent: str,
-        instance: str,
-        subjects: Subjects,
-        view: View,
-        outbox: Outbox,
-        settings: FederationSettings,
-        counters: FederationCounters,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.agent = agent
-        self.instance = instance
-        self.subjects = subjects
+    def __init__(self, context: ClientContext, view: View, outbox: Outbox) -> None:
+        self.context = context
         self.view = view
         self.outbox = outbox
-        self.settings = settings
-        self.counters = counters
-        self.clock = clock
-        self.wall_clock = wall_clock
         self.connected = False
-        self.last_tick = clock()
+        self.last_tick = context.clock()
         self.claims: dict[EID, Claim] = {}
-        self._states: dict[EID, dict[StateKey, OwnState]] = {}
-        self._unsettled: dict[EID, set[StateKey]] = {}
+        self._states = OwnStates()
         self._epochs: dict[EID, int] = {}
         self._sequence = 0
-        self._corrections: dict[StateKey, OwnState] = {}
-        self._renewals: deque[OwnState] = deque()
-        self._renewal_debt = 0.0
+        self._corrections = Corrections()
+        self._renewals = Renewals()
 
     def configure(self, settings: FederationSettings) -> None:
         """Other times: states whose TTL comes, goes or grows are published again: on the stream they end too soon."""
         before = {kind: self.ttl(kind) for kind in KINDS}
-        self.settings = settings
+        self.context.settings = settings
         after = {kind: self.ttl(kind) for kind in KINDS if self.ttl(kind) != before[kind]}
+        # A TTL that has become shorter needs no haste: the next renewal brings it.
         turned = {kind for kind, ttl in after.items() if ttl is None or ttl > (before[kind] or 0)}
-        for own in [own for states in self._states.values() for own in states.values()]:
+        for own in self._states:
             if own.event is not None and own.key.type in turned:
                 self._send(own)
 
@@ -145,7 +56,9 @@ class Ownership:
         before = self.claims.get(eid)
         if before is not None and before.state not in (ClaimState.LOST, ClaimState.RELEASED):
             raise ValueError(f"{eid} is claimed already: release that claim first")
-        claim = Claim(self, self.subjects.member(eid), eid, uid=uid, name=name, address=address, on_change=on_change)
+        claim = Claim(
+            self, self.context.subjects.member(eid), eid, uid=uid, name=name, address=address, on_change=on_change
+        )
         self.claims[eid] = claim
         claim.evaluate()
         return claim
@@ -155,11 +68,11 @@ class Ownership:
         if event.type not in KINDS or not KINDS[event.type].has_state:
             raise MalformedEvent(f"a {event.type.token} event has no last value: use publish_event")
         if not self._owned(event.eid):
-            self.counters.unowned += 1
+            self.context.counters.unowned += 1
             return
         own = self._own(event.state_key)
         if own.event is not None and own.event.same_value(event):
-            self.counters.unchanged += 1
+            self.context.counters.unchanged += 1
             return
         own.set(event)
         self._send(own)
@@ -167,7 +80,7 @@ class Ownership:
     def retract(self, key: StateKey) -> None:
         """Have no value for this state any more."""
         if not self._owned(key.eid):
-            self.counters.unowned += 1
+            self.context.counters.unowned += 1
             return
         own = self._own(key)
         if own.event is None and own.settled:
@@ -177,13 +90,13 @@ class Ownership:
 
     def own_value(self, key: StateKey) -> Event | None:
         """The last value that this client published, whether it is on the stream already or not."""
-        own = self._states.get(key.eid, {}).get(key)
+        own = self._states.get(key)
         return None if own is None else own.event
 
     @property
     def idle(self) -> bool:
         """Whether all that was published is on the stream."""
-        return not self._unsettled and not len(self.outbox)
+        return self._states.all_settled and not len(self.outbox)
 
     # What happens
 
@@ -212,27 +125,30 @@ class Ownership:
     def replay_began(self, reset: bool) -> None:
         """A replay begins; with `reset`, of another stream, into which everything has to be published again."""
         if reset:
-            for states in self._states.values():
-                for own in states.values():
-                    own.sequence = 0
-                    self._unsettle(own)
+            # Sequences of the lost store mean nothing in this one, and none of our values is in it.
+            for own in self._states:
+                own.sequence = 0
+                self._states.unsettle(own)
             for claim in list(self.claims.values()):
                 claim.forget_sequences()
-            for eid in list(self._states):
+            for eid in self._states.servers():
                 self._resume(eid)
 
     def replay_ended(self) -> None:
         """Publish again what the stream should hold and does not."""
-        for states in self._states.values():
-            for own in [own for own in states.values() if own.settled]:
-                state = self.view.states.get(own.key)
-                on_stream = state is not None and state.on_stream
-                if own.event is None:
-                    wrong = on_stream
-                else:
-                    wrong = not on_stream or (state is not None and state.stream_sequence != own.sequence)
-                if wrong:
-                    self._correct(own)
+        for own in self._states:
+            if not own.settled:
+                # It is on its way already, or waits for the lease.
+                continue
+            state = self.view.states.get(own.key)
+            on_stream = state is not None and state.on_stream
+            if own.event is None:
+                wrong = on_stream
+            else:
+                # Another sequence: somebody wrote while nothing was read here.
+                wrong = not on_stream or (state is not None and state.stream_sequence != own.sequence)
+            if wrong:
+                self._correct(own)
         self.leases_changed()
         self._resume_unclaimed()
 
@@ -243,8 +159,9 @@ class Ownership:
 
     def state_read(self, key: StateKey, event: Event | None, sequence: int) -> None:
         """Something was read on the subject of a state, None for a marker. If the state is ours, it must be ours."""
-        states = self._states.get(key.eid)
-        own = states.get(key) if states is not None else None
+        own = self._states.get(key)
+        # While it is unsettled a value of ours is on its way, which replaces what was read. What is not newer than our
+        # last acknowledgement is our own write, or was there before it.
         if own is None or not own.settled or sequence <= own.sequence:
             return
         own.sequence = sequence
@@ -259,23 +176,20 @@ class Ownership:
 
     def echo(self, key: StateKey, body: bytes) -> Event | None:
         """The event in `body` if it is what we sent last: no need to decode it again."""
-        states = self._states.get(key.eid)
-        own = states.get(key) if states is not None else None
+        own = self._states.get(key)
         return own.sent if own is not None and own.body == body else None
 
     def tick(self) -> None:
         """Once every `FederationSettings.tick`: renewals, corrections that had to wait, leases."""
-        now = self.clock()
-        was_late = now - self.last_tick > self.settings.stall
+        now, settings = self.context.clock(), self.context.settings
+        was_late = now - self.last_tick > settings.stall
         self.last_tick = now
         for claim in list(self.claims.values()):
             claim.evaluate()
         if was_late:  # until now no claim counted as held
-            for eid in list(self._unsettled):
+            for eid in self._states.unsettled_servers():
                 self._resume(eid)
-        due = [own for own in self._corrections.values() if own.corrected_at + self.settings.correction_interval <= now]
-        for own in due:
-            del self._corrections[own.key]
+        for own in self._corrections.due(now, settings.correction_interval):
             if own.settled:
                 self._correct(own)
         self._renew()
@@ -286,11 +200,13 @@ class Ownership:
         """The epoch to publish a server's states under, or None while that must wait."""
         claim = self.claims.get(eid)
         if claim is not None:
+            # Held is not enough: after a new connection the lease has to be written again before states follow it.
             return claim.epoch if claim.held and claim.confirmed else None
         if not self.view.synced:
+            # A third party's epoch has to be above all that stand on the stream, and not all were read.
             return None
         if eid not in self._epochs:
-            self._epochs[eid] = max(int(self.wall_clock() * 1000), self.view.highest_epoch(eid) + 1)
+            self._epochs[eid] = max(int(self.context.wall_clock() * 1000), self.view.highest_epoch(eid) + 1)
         return self._epochs[eid]
 
     def next_sequence(self) -> int:
@@ -299,40 +215,37 @@ class Ownership:
 
     def ttl(self, kind: EventType) -> float | None:
         """How long a state stays on the stream; None for ever."""
-        keep = kind_of(kind).may_be_kept and self.settings.mailboxes is MailboxDeparture.KEEP
-        return None if keep else self.settings.state_ttl
+        keep = kind_of(kind).may_be_kept and self.context.settings.mailboxes is MailboxDeparture.KEEP
+        return None if keep else self.context.settings.state_ttl
 
     def all_stored(self, eid: EID) -> bool:
-        return eid not in self._unsettled
+        return self._states.is_settled(eid)
 
     def claim_confirmed(self, claim: Claim) -> None:
-        for own in self._states.get(claim.eid, {}).values():
+        for own in self._states.of(claim.eid):
+            # Published under an earlier epoch of ours: what a rival stored between the two would win over it.
             if own.settled and own.sent is not None and own.sent.epoch != claim.epoch:
-                self._unsettle(own)
+                self._states.unsettle(own)
         self._resume(claim.eid)
 
     def claim_ended(self, claim: Claim) -> None:
         if claim.state is ClaimState.LOST:
-            self.counters.leases_lost += 1
-        for own in self._states.pop(claim.eid, {}).values():
+            self.context.counters.leases_lost += 1
+        for own in self._states.pop(claim.eid):
             self.outbox.withdraw(own.subject)
-            self._corrections.pop(own.key, None)
+            self._corrections.forget(own.key)
+            # One that is in flight may still be answered: that must not count as something lacking.
             own.settled = True
-        self._unsettled.pop(claim.eid, None)
 
     def settle(self, own: OwnState) -> None:
         """It is on the stream as it should be."""
-        own.settled = True
-        unsettled = self._unsettled.get(own.key.eid)
-        if unsettled is not None:
-            unsettled.discard(own.key)
-            if not unsettled:
-                del self._unsettled[own.key.eid]
-                self.leases_changed(own.key.eid)
+        if self._states.settle(own):
+            # The lease may say now that the server is complete.
+            self.leases_changed(own.key.eid)
 
     def drop(self, own: OwnState) -> None:
         """Forget it."""
-        self._states.get(own.key.eid, {}).pop(own.key, None)
+        self._states.remove(own)
         self.settle(own)
 
     # Within
@@ -342,58 +255,48 @@ class Ownership:
         return claim is None or claim.state not in (ClaimState.LOST, ClaimState.RELEASED)
 
     def _own(self, key: StateKey) -> OwnState:
-        states = self._states.setdefault(key.eid, {})
-        own = states.get(key)
+        own = self._states.get(key)
         if own is None:
-            own = states[key] = OwnState(self, key, self.subjects.state(key))
-            self._renewals.append(own)
+            own = OwnState(self, key, self.context.subjects.state(key))
+            self._states.add(own)
+            self._renewals.add(own)
         return own
 
-    def _unsettle(self, own: OwnState) -> None:
-        own.settled = False
-        self._unsettled.setdefault(own.key.eid, set()).add(own.key)
-
     def _send(self, own: OwnState) -> None:
-        self._unsettle(own)
+        self._states.unsettle(own)
         if self.epoch(own.key.eid) is not None:
             self.outbox.put(own)
 
     def _resume(self, eid: EID) -> None:
-        states = self._states.get(eid, {})
         if self.epoch(eid) is not None:
-            for key in self._unsettled.get(eid, ()):
-                self.outbox.put(states[key])
+            # Else they stay unsettled until the lease is confirmed, which calls this again.
+            for own in self._states.unsettled(eid):
+                self.outbox.put(own)
 
     def _resume_unclaimed(self) -> None:
-        for eid in [eid for eid in self._unsettled if eid not in self.claims]:
+        for eid in [eid for eid in self._states.unsettled_servers() if eid not in self.claims]:
             self._resume(eid)
 
     def _correct(self, own: OwnState) -> None:
         if own.key.eid not in self.claims and own.key.eid in self.view.leases:
             self.drop(own)  # a third party gives way to the owner
             return
-        now = self.clock()
-        if now - own.corrected_at < self.settings.correction_interval:
-            self._corrections[own.key] = own
-            return
-        own.corrected_at = now
-        self.counters.corrected += 1
-        self._send(own)
+        if self._corrections.take(own, self.context.clock(), self.context.settings.correction_interval):
+            self.context.counters.corrected += 1
+            self._send(own)
 
     def _renew(self) -> None:
-        """Walk through all own states once in a third of their TTL, a few at each tick."""
-        self._renewal_debt += len(self._renewals) * 3 * self.settings.tick / self.settings.state_ttl
-        while self._renewal_debt >= 1 and self._renewals:
-            self._renewal_debt -= 1
-            own = self._renewals.popleft()
-            if self._states.get(own.key.eid, {}).get(own.key) is not own:
+        for own in self._renewals.turn(self.context.settings):
+            if self._states.get(own.key) is not own:
+                # Its claim ended. A state of that name that came later has its own place in the round.
                 continue
             if own.event is None and own.settled and own.key not in self.view.states:
-                del self._states[own.key.eid][own.key]
+                # The tombstone was forgotten everywhere: nothing is left to defend.
+                self._states.remove(own)
                 continue
-            self._renewals.append(own)
+            self._renewals.add(own)
             if own.event is not None and own.settled and self.ttl(own.key.type) is not None:
-                self.counters.renewed += 1
+                self.context.counters.renewed += 1
                 if self.epoch(own.key.eid) is None:
                     self._send(own)
                 else:

@@ -1,6 +1,7 @@
 """NATS with JetStream as the bus of a federation."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from nats.aio.msg import Msg
@@ -49,9 +50,7 @@ class JetStreamBus:
         )
 
     async def run(self, listener: BusListener) -> None:
-        publisher = self._publisher = Publisher(
-            listener.outbox, clock=asyncio.get_running_loop().time, on_answer=listener.answered
-        )
+        publisher = self._publisher = Publisher(listener.outbox, clock=time.monotonic, on_answer=listener.answered)
         reader = self._reader = Reader(
             self._subjects.stream,
             self._subjects.read(states=listener.interest.states),
