@@ -44,15 +44,19 @@ class Publisher:
         self._on_answer = on_answer
         self._wake = asyncio.Event()
         self._plain: deque[tuple[str, bytes]] = deque()
-        self._running = False
-        outbox.on_put = self._wake.set
+        self._client: Client | None = None
+        self._inbox = ""
+        self._sending = False
+        self._watched = False
+        """Whether the task waits for no longer than until the next deadline of the outbox."""
+        outbox.on_put = self._put
 
     def send(self, subject: str, body: bytes) -> bool:
         """Send one message that is not stored. Returns False if it is dropped: NATS is away, or too many wait."""
-        if not self._running or len(self._plain) >= _MAX_PLAIN:
+        if self._client is None or len(self._plain) >= _MAX_PLAIN:
             return False
         self._plain.append((subject, body))
-        self._wake.set()
+        self._put()
         return True
 
     async def run(self, client: Client) -> None:
@@ -61,44 +65,64 @@ class Publisher:
         Raises:
             ConnectionLost: when nats-py takes no more.
         """
-        inbox = client.new_inbox()
+        self._inbox = client.new_inbox()
         try:
-            await client.subscribe(f"{inbox}.*", cb=self._answer, pending_msgs_limit=-1, pending_bytes_limit=-1)
-            self._running = True
+            await client.subscribe_directly(f"{self._inbox}.*", self._answer)
+            self._client = client
             while True:
-                await self._send_all(client, inbox)
+                self._outbox.expire(self._clock())
+                self._send_all(client)
                 await self._wait()
         except nats.errors.Error as error:
             raise ConnectionLost(f"publishing failed: {error}") from None
         finally:
-            self._running = False
+            self._client = None
             self._plain.clear()
 
-    async def _send_all(self, client: Client, inbox: str) -> None:
-        now = self._clock()
-        self._outbox.expire(now)
-        for token, subject, message in self._outbox.take(now):
-            try:
-                await client.publish(subject, message.body, f"{inbox}.{token}", headers_of(message))
-            except nats.errors.MaxPayloadError:
-                self._outbox.answer(token, _TOO_LARGE, now)
-        while self._plain:
-            with contextlib.suppress(nats.errors.MaxPayloadError):
-                await client.publish(*self._plain.popleft())
+    def _put(self) -> None:
+        """There is something more to send: do so in this very turn, if we are not just about it."""
+        if self._client is None or self._sending:
+            self._wake.set()
+            return
+        try:
+            self._send_all(self._client)
+        except nats.errors.Error:
+            self._wake.set()  # the task will find out
+        if not self._watched:
+            self._wake.set()
+
+    def _send_all(self, client: Client) -> None:
+        self._sending = True
+        try:
+            now = self._clock()
+            for token, subject, message in self._outbox.take(now):
+                try:
+                    client.publish_now(subject, message.body, f"{self._inbox}.{token}", headers_of(message))
+                except nats.errors.MaxPayloadError:
+                    self._outbox.answer(token, _TOO_LARGE, now)
+            while self._plain:
+                with contextlib.suppress(nats.errors.MaxPayloadError):
+                    client.publish_now(*self._plain.popleft())
+        finally:
+            self._sending = False
 
     async def _wait(self) -> None:
         # Give the read loop a turn, and callers the chance to put more: many publications share one wake-up.
         await asyncio.sleep(0)
+        wait = self._outbox.next_time(self._clock())
+        # What is sent meanwhile has a deadline that is later still.
+        self._watched = wait is not None
         try:
-            async with asyncio.timeout(self._outbox.next_time(self._clock())):
+            async with asyncio.timeout(wait):
                 await self._wake.wait()
         except TimeoutError:
             pass
+        self._watched = False
         self._wake.clear()
 
-    async def _answer(self, message: Msg) -> None:
+    def _answer(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status")
         answer = read_acknowledgement(message.data, status)
         self._outbox.answer(message.subject.rpartition(".")[2], answer, self._clock())
-        self._wake.set()
+        self._put()
         self._on_answer()

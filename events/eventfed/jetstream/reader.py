@@ -23,7 +23,6 @@ __all__ = ["Reader"]
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
-_YIELD_AFTER = 256
 _NO_PERMISSION = "a permission is missing"
 
 
@@ -117,15 +116,13 @@ class Reader:
         consumer = PullConsumer(
             pending=pending, batch=settings.pull_batch, expires=settings.pull_expires, heartbeat=settings.heartbeat
         )
-        messages = 0
 
-        async def ask() -> None:
+        def ask() -> None:
             request = consumer.request()
             if request is not None:
-                await client.publish(f"{self._prefix}.CONSUMER.MSG.NEXT.{place}", request, inbox)
+                client.publish_now(f"{self._prefix}.CONSUMER.MSG.NEXT.{place}", request, inbox)
 
-        async def receive(message: Msg) -> None:
-            nonlocal messages
+        def receive(message: Msg) -> None:
             if broken.done():
                 return
             try:
@@ -137,19 +134,16 @@ class Reader:
                     self._listener.stored(stored)
                 if consumer.synced and not was_synced:
                     self._synced()
-                await ask()
+                ask()
             except Exception as error:
                 self._break(error)
-            messages += 1
-            if messages % _YIELD_AFTER == 0:
-                await asyncio.sleep(0)
 
-        subscription = await client.subscribe(inbox, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        subscription = await client.subscribe_directly(inbox, receive)
         try:
             self._listener.replay_began(created)
             if consumer.synced:
                 self._synced()
-            await ask()
+            ask()
             while True:
                 await asyncio.wait([broken], timeout=settings.heartbeat)
                 if broken.done():
@@ -163,7 +157,7 @@ class Reader:
         finally:
             broken.cancel()
             with contextlib.suppress(nats.errors.Error, OSError):
-                await subscription.unsubscribe()
+                await client.unsubscribe_directly(subscription)
                 await client.publish(f"{self._prefix}.CONSUMER.DELETE.{place}")
 
     async def _look(self, jetstream: JetStream) -> tuple[str, float]:
