@@ -4,7 +4,21 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 
-__all__ = ["in_background"]
+__all__ = ["end_if_cancelled", "in_background"]
+
+
+def end_if_cancelled() -> None:
+    """End this task if somebody has cancelled it and a library has swallowed that.
+
+    nats-py catches `CancelledError` where it closes a connection. A loop around it would go on for good, and the one
+    who cancelled it would wait for good.
+
+    Raises:
+        asyncio.CancelledError: this task is to end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 @asynccontextmanager

@@ -88,7 +88,7 @@ async def test_nats_restarted_with_its_store(
         measure("NATS restarted with its store", await until(lambda: all_are(reader, DeviceState.RINGING)))
         assert await owner.flush(5)
         assert claim.held
-        assert owner.problem is None
+        await until(lambda: owner.problem is None)  # its own replay may end after the other's
         assert reader.counters.resets == 0
 
 

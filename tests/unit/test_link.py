@@ -11,7 +11,7 @@ import pytest
 
 from eventfed import BusListener, FederationSettings
 from eventfed.jetstream import link as module
-from eventfed.jetstream.connection import Client
+from eventfed.jetstream.connection import Client, ConnectionLost
 from eventfed.jetstream.link import Link
 
 
@@ -56,3 +56,26 @@ async def test_a_connection_that_is_lost_before_it_was_used_is_made_again(
     assert sessions[1] is not None
     assert sessions[1].startswith("no connection to NATS")
     assert told == ["began", "ended", "began"]
+
+
+async def test_a_cancellation_that_a_library_swallows_ends_it_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    connecting = asyncio.Event()
+
+    @asynccontextmanager
+    async def open_connection(*_: Any, **__: Any) -> AsyncIterator[tuple[Client, asyncio.Future[str]]]:
+        connecting.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:  # as nats-py does where it closes a connection
+            raise ConnectionLost("no connection to NATS") from None
+        yield cast(Client, None), asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(module, "open_connection", open_connection)
+    link = Link(["nats://127.0.0.1:4222"], name="test", settings=FederationSettings(), credentials=None)
+    listener = cast(BusListener, SimpleNamespace(trouble=lambda kind, reason: None))
+    running = asyncio.create_task(link.run(listener, lambda client, group: asyncio.sleep(0)))
+    await connecting.wait()
+    running.cancel()
+    done, _ = await asyncio.wait([running], timeout=2)
+    assert done
+    assert running.cancelled()

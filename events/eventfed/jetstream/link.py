@@ -12,6 +12,7 @@ from ..core.settings import Credentials, CredentialsSource, FederationSettings
 from ..core.troubles import Trouble
 from ..model.errors import EventfedError
 from ..pace import Backoff, until_due
+from ..tasks import end_if_cancelled
 from .connection import Client, ConnectionLost, explain, open_connection
 
 __all__ = ["Link"]
@@ -70,6 +71,7 @@ class Link:
                 listener.trouble(Trouble.CONNECTION, str(error))
             finally:
                 self.client = None
+            end_if_cancelled()
             if connected:
                 listener.session_ended()
             else:

@@ -14,6 +14,7 @@ from ..core.bus import BusListener
 from ..core.messages import Stored
 from ..core.settings import FederationSettings
 from ..pace import Backoff, until_due
+from ..tasks import end_if_cancelled
 from .connection import Client, ConnectionLost
 from .headers import is_marker
 from .pull import ConsumerLost, PullConsumer, consumer_configuration
@@ -74,6 +75,7 @@ class Reader:
         """
         while True:
             try:
+                end_if_cancelled()
                 await self._follow(client)
             except ConsumerLost as error:
                 self._lost += 1
