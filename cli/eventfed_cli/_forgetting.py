@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 from eventfed import Event, Federation, StateKey, StateRemoved
+from eventfed.pace import Backoff, until_due
 
 from ._bus import BusAccess, connect
 from ._exits import BusUnreachable, Failure
@@ -13,7 +14,7 @@ from ._tables import printable
 
 __all__ = ["forget_mailbox"]
 
-_AGAIN = 0.5
+_FLOOR, _LIMIT = 0.5, 4.0
 """In seconds: how long to wait for the owner before it is asked again."""
 
 
@@ -58,12 +59,14 @@ async def _take_back(federation: Federation, key: StateKey, access: BusAccess) -
     """Ask, or take it back ourselves, until its tombstone is read."""
 
     async def ask() -> None:
+        backoff, clock = Backoff(_FLOOR, _LIMIT), asyncio.get_running_loop().time
         while True:
             if key.eid in federation.view.leases:
                 federation.requests.forget(key)
             else:
                 federation.retract(key)
-            await asyncio.sleep(_AGAIN)
+            backoff.failed(clock())
+            await until_due(backoff)
 
     try:
         async with (

@@ -106,15 +106,21 @@ class Turns:
 
     Args:
         floor, limit: of the `Backoff`, in seconds.
+        backoff: in place of one of these seconds.
     """
 
-    def __init__(self, floor: float, limit: float) -> None:
-        self._backoff = Backoff(floor, limit)
+    def __init__(self, floor: float, limit: float, *, backoff: Backoff | None = None) -> None:
+        self._backoff = backoff if backoff is not None else Backoff(floor, limit)
         self._accepted: set[Hashable] = set()
         self._failed: set[Hashable] = set()
         self._proven = False
         self._one = asyncio.Lock()
         self._hurried = asyncio.Event()
+
+    @classmethod
+    def of(cls, backoff: Backoff) -> "Turns":
+        """Turns whose pauses are those of a backoff: it may outlive the event loop, which turns cannot."""
+        return cls(backoff.floor, backoff.limit, backoff=backoff)
 
     @asynccontextmanager
     async def turn(self, stream: Hashable) -> AsyncIterator[None]:

@@ -3,20 +3,21 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
-from eventfed.pace import Turns
-
+from .api_pace import ApiPace, wished_pause
 from .kubernetes_api import AddressTaken, ApiError, Document, Listing, WatchEvent, WatchExpired, resource_path
 from .resources import FIELD_MANAGER
 
 __all__ = ["KubernetesClient", "open_kubernetes"]
+
+T = TypeVar("T")
 
 _REQUEST = 20.0
 _CONNECT = 10.0
@@ -29,10 +30,11 @@ _CONFLICT = 409
 _NOT_FOUND = 404
 _UNPROCESSABLE = 422
 _BAD_REQUEST = 400
+_ANSWERS = (_NOT_FOUND, _GONE)
+"""What is no refusal of a question: there is no such object; the watch has to begin later."""
+_JSON = "application/json"
 _IN_POD = "KUBERNETES_SERVICE_HOST"
 """The kubelet sets it in each container."""
-_FLOOR, _LIMIT = 1.0, 5.0
-_LONGEST_WISH = 60.0
 
 
 @asynccontextmanager
@@ -40,7 +42,7 @@ async def open_kubernetes(*, pooled: bool = True) -> AsyncIterator["KubernetesCl
     """Connect as ``KUBECONFIG`` says where it is set, else with the pod's service account, else ``~/.kube/config``.
 
     Args:
-        pooled: keep connections for the next request, and hold requests back while the API server refuses all of them.
+        pooled: keep connections for the next request, and hold requests back while the API server refuses them.
             Without, no request waits for another one.
 
     Raises:
@@ -64,19 +66,19 @@ async def open_kubernetes(*, pooled: bool = True) -> AsyncIterator["KubernetesCl
         if not pooled:
             connector = aiohttp.TCPConnector(ssl=api.rest_client.ssl_context, force_close=True)
             api.rest_client.pool_manager = aiohttp.ClientSession(connector=connector, trust_env=True)
-        yield KubernetesClient(api, turns=Turns(_FLOOR, _LIMIT) if pooled else None)
+        yield KubernetesClient(api, pace=ApiPace() if pooled else None)
 
 
 class KubernetesClient:
     """See `KubernetesApi`.
 
     Args:
-        turns: which requests go while the API server refuses all of them; None: all.
+        pace: which requests go while the API server refuses them; None: all.
     """
 
-    def __init__(self, api: client.ApiClient, *, turns: Turns | None = None) -> None:
+    def __init__(self, api: client.ApiClient, *, pace: ApiPace | None = None) -> None:
         self._api = api
-        self._turns = turns
+        self._pace = pace
 
     async def get(self, kind: str, namespace: str, name: str) -> Document | None:
         try:
@@ -107,7 +109,8 @@ class KubernetesClient:
             "timeoutSeconds": str(round(seconds)),
         }
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
-        response = await self._request("GET", resource_path(kind, namespace), query, timeout=limits)
+        path = resource_path(kind, namespace)
+        response = await self._paced("GET", path, lambda: self._send("GET", path, query, None, _JSON, limits))
         try:
             async for line in response.content:
                 change = json.loads(line)
@@ -157,43 +160,42 @@ class KubernetesClient:
         path: str,
         query: Mapping[str, str] | None = None,
         body: Document | None = None,
-        content: str = "application/json",
+        content: str = _JSON,
     ) -> dict[str, Any]:
-        response = await self._request(method, path, query or {}, body, content)
-        try:
-            async with asyncio.timeout(_REQUEST):
-                answer = json.loads(await response.read())
-        except TimeoutError:
-            raise ApiError(0, f"no answer to {method} {path} within {_REQUEST:.0f} s") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ApiError(0, f"{method} {path}: {str(error) or type(error).__name__}") from None
-        if not isinstance(answer, dict):
-            raise ApiError(0, f"{method} {path}: an answer that nobody understands")
-        return answer
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: Document | None = None,
-        content: str = "application/json",
-        timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109
-    ) -> aiohttp.ClientResponse:
-        """The response, if its status is one of success; its body is not read yet."""
-        if self._turns is None:
-            return await self._send(method, path, query, body, content, timeout)
-        async with self._turns.turn(self):
+        async def ask() -> dict[str, Any]:
+            response = await self._send(method, path, query or {}, body, content, None)
             try:
-                response = await self._send(method, path, query, body, content, timeout)
+                async with asyncio.timeout(_REQUEST):
+                    answer = json.loads(await response.read())
+            except TimeoutError:
+                raise ApiError(0, f"no answer to {method} {path} within {_REQUEST:.0f} s") from None
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise ApiError(0, f"{method} {path}: {str(error) or type(error).__name__}") from None
+            if not isinstance(answer, dict):
+                raise ApiError(0, f"{method} {path}: an answer that nobody understands")
+            return answer
+
+        return await self._paced(method, path, ask)
+
+    async def _paced(self, method: str, path: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask, in turn with all others who ask while the API server refuses."""
+        if self._pace is None:
+            return await ask()
+        # What is written has its own pause for each object, in the keeper of its EventFederation.
+        question = path if method == "GET" else None
+        async with self._pace.turn(question):
+            try:
+                answer = await ask()
             except ApiError as error:
                 if error.is_outage:
-                    self._turns.failed(self, at_least=error.retry_after)
+                    self._pace.failed(error.retry_after)
+                elif question is None or error.status in _ANSWERS:
+                    self._pace.accepted(question)
                 else:
-                    self._turns.succeeded(self)
+                    self._pace.refused(question)
                 raise
-            self._turns.succeeded(self)
-            return response
+            self._pace.accepted(question)
+            return answer
 
     async def _send(
         self,
@@ -210,7 +212,7 @@ class KubernetesClient:
                 method,
                 path,
                 query_params=given,
-                header_params={"Accept": "application/json", "Content-Type": content},
+                header_params={"Accept": _JSON, "Content-Type": content},
                 body=body,
                 auth_settings=["BearerToken"],
             )
@@ -222,13 +224,8 @@ class KubernetesClient:
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(0, f"{method} {path}: {str(error) or type(error).__name__}") from None
         kind_of_error = WatchExpired if response.status == _GONE else ApiError
-        retry_after = _seconds(response.headers.get("Retry-After", ""))
+        retry_after = wished_pause(response.headers.get("Retry-After"))
         raise kind_of_error(response.status, f"{method} {path}: {_reason(text)}", retry_after=retry_after)
-
-
-def _seconds(wish: str) -> float:
-    """A ``Retry-After`` in seconds, which is what API servers send (RFC 9110, 10.2.3); 0 for anything else."""
-    return min(float(wish), _LONGEST_WISH) if wish.isascii() and wish.isdecimal() else 0.0
 
 
 def _reason(text: str) -> str:

@@ -8,12 +8,16 @@ from typing import Any
 import aiohttp
 import kopf
 
-from eventfed.pace import Backoff, Turns, until_due
+from eventfed.pace import Backoff, until_due
+
+from .api_pace import ApiPace, wished_pause
+from .kubernetes_api import is_outage
 
 __all__ = ["Login", "Pauses"]
 
 _FLOOR, _LIMIT = 1.0, 5.0
-_UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = 401, 429, 500
+_BAD_REQUEST = 400
+_JSON = "application/json"
 
 
 class Pauses:
@@ -32,11 +36,14 @@ class Login:
 
     kopf gives up once the same credentials were refused twice, and an API server may refuse good ones for a while
     (401 while it starts, or cannot reach what checks them). A session with its own connections is never the same.
+
+    Args:
+        pace: of all requests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pace: ApiPace) -> None:
         self._backoff = Backoff(_FLOOR, _LIMIT)
-        self._pace = _Pace()
+        self._paced = _Paced(pace)
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -57,42 +64,45 @@ class Login:
             headers=info.as_http_headers(),
             proxy=info.proxy_url,
             trust_env=info.trust_env,
-            middlewares=(self._pace,),
+            middlewares=(self._paced,),
         )
         return kopf.AiohttpSession(
             server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
         )
 
 
-class _Pace:
-    """Holds requests back while the API server refuses all of them, and a watch that ended just after it began.
+class _Paced:
+    """Holds kopf's requests back while the API server refuses, and a watch that ended just after it began.
 
     kopf itself begins a watch again at once when the server has closed it.
     """
 
-    def __init__(self) -> None:
-        self._turns = Turns(_FLOOR, _LIMIT)
-        self._watches: dict[str, Backoff] = {}
+    def __init__(self, pace: ApiPace) -> None:
+        self._pace = pace
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         path, clock = request.url.path, asyncio.get_running_loop().time
-        watch = self._watches.setdefault(path, Backoff(_FLOOR, _LIMIT)) if "watch" in request.url.query else None
+        watch = self._pace.of_watch(path) if "watch" in request.url.query else None
         if watch is not None:
             await until_due(watch)
-        async with self._turns.turn(path):
+        async with self._pace.turn(path):
             if request.session.closed:
                 raise RuntimeError("Session is closed")  # as aiohttp says it to kopf, which then logs in again
             try:
                 response = await handler(request)
             except Exception:
-                self._turns.failed(path)
+                self._pace.failed()
                 raise
-            if response.status in (_UNAUTHORIZED, _TOO_MANY) or response.status >= _SERVER_ERROR:
-                self._turns.failed(path)
+            if is_outage(response.status):
+                self._pace.failed(wished_pause(response.headers.get("Retry-After")))
+            elif response.status >= _BAD_REQUEST:
+                self._pace.refused(path)
+            elif response.content_type != _JSON:
+                self._pace.failed()
             else:
-                self._turns.succeeded(path)
+                self._pace.accepted(path)
                 if watch is not None:
                     watch.rest(clock())
             return response

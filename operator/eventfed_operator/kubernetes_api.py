@@ -16,6 +16,7 @@ __all__ = [
     "Listing",
     "WatchEvent",
     "WatchExpired",
+    "is_outage",
     "resource_path",
 ]
 
@@ -36,6 +37,11 @@ _PATHS = {
 }
 
 
+def is_outage(status: int) -> bool:
+    """Whether a status says nothing of the request: it would be the same for any other one. 0: there was no answer."""
+    return status in _OUTAGES or status >= 500
+
+
 class ApiError(EventfedError):
     """The API server refused a request, or did not answer.
 
@@ -52,7 +58,7 @@ class ApiError(EventfedError):
     @property
     def is_outage(self) -> bool:
         """Whether the API server would answer any other request in the same way at present."""
-        return self.status in _OUTAGES or self.status >= 500
+        return is_outage(self.status)
 
 
 class AddressTaken(ApiError):

@@ -5,6 +5,7 @@ import logging
 import random
 
 from eventfed import Credentials, EventfedError
+from eventfed.pace import Backoff, until_due
 
 from .crd.resource import KIND
 from .health import Health
@@ -15,6 +16,7 @@ from .resources import Settings
 __all__ = ["Supervisor"]
 
 _log = logging.getLogger("eventfed.operator")
+_FLOOR, _LIMIT = 1.0, 60.0
 
 
 class Supervisor:
@@ -51,6 +53,7 @@ class Supervisor:
         self._resync = resync
         self._heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._waiting: set[tuple[str, str]] = set()
+        self._failures: dict[tuple[str, str], Backoff] = {}
 
     def heard(self, manifest: Document, *, gone: bool) -> None:
         """The watch told of an EventFederation."""
@@ -93,10 +96,16 @@ class Supervisor:
             counters=self.counters,
         )
         self.keepers[namespace, name] = keeper
+        backoff = self._failures.setdefault((namespace, name), Backoff(_FLOOR, _LIMIT))
+        clock = asyncio.get_running_loop().time
         try:
+            await until_due(backoff)
+            backoff.succeeded(clock())
             await keeper.run()
+            del self._failures[namespace, name]
         except Exception:
             # A bug that one EventFederation brings to light must not stop the others; the next look starts it anew.
+            backoff.failed(clock())
             self.counters.failures += 1
             _log.exception("%s/%s: failed, and is started again", namespace, name)
         finally:

@@ -14,7 +14,6 @@ __all__ = ["PodWatch", "Pods"]
 _log = logging.getLogger("eventfed.operator")
 _RELIST = 300.0
 _FLOOR, _LIMIT = 1.0, 15.0
-_NEXT_WATCH = 0.25
 
 
 class Pods:
@@ -109,13 +108,14 @@ class PodWatch:
             self._on_change()
         version = listing.version
         clock = asyncio.get_running_loop().time
-        until, watches = clock() + _RELIST, Backoff(_NEXT_WATCH, _LIMIT)
+        until, watches = clock() + _RELIST, Backoff(_FLOOR, _LIMIT)
         while (left := until - clock()) > 1:
+            # A watch that ends at once, and again, must not become a busy loop; counted from its beginning, since one
+            # that lasted is to be followed by the next one at once.
+            watches.rest(clock())
             watch = self._api.watch("Pod", self._namespace, selector=selector, version=version, seconds=left)
             async for event in watch:
                 version = event.object["metadata"]["resourceVersion"]
                 if self._pods.heard(event):
                     self._on_change()
-            # A watch that ends at once, and again, must not become a busy loop.
-            watches.rest(clock())
             await until_due(watches)

@@ -12,6 +12,7 @@ import kopf
 
 from eventfed.pace import Backoff
 
+from .api_pace import ApiPace
 from .crd.resource import GROUP, PLURAL, VERSION
 from .kopf_login import Login, Pauses
 from .resources import FIELD_MANAGER
@@ -82,10 +83,10 @@ async def watch(listener: Listener, namespaces: Collection[str], *, stop: asynci
     Args:
         namespaces: which ones are watched; empty: all.
     """
-    clock, backoff = asyncio.get_running_loop().time, Backoff(_FLOOR, _LIMIT)
+    clock, backoff, pace = asyncio.get_running_loop().time, Backoff(_FLOOR, _LIMIT), ApiPace()
     while not stop.is_set():
         backoff.succeeded(clock())
-        reason = await _watch_once(_Relay(listener), namespaces, stop)
+        reason = await _watch_once(_Relay(listener), namespaces, stop, pace)
         if not stop.is_set():
             pause = backoff.failed(clock())
             _log.warning("the watches ended, and begin again in %.0f s: %s", pause, reason)
@@ -94,9 +95,9 @@ async def watch(listener: Listener, namespaces: Collection[str], *, stop: asynci
                     await stop.wait()
 
 
-async def _watch_once(listener: Listener, namespaces: Collection[str], stop: asyncio.Event) -> str:
+async def _watch_once(listener: Listener, namespaces: Collection[str], stop: asyncio.Event, pace: ApiPace) -> str:
     """Run kopf until `stop` is set or it ends by itself; the result says why it did."""
-    kopf_ = _Kopf(listener, namespaces)
+    kopf_ = _Kopf(listener, namespaces, pace)
     running = asyncio.get_running_loop().run_in_executor(None, kopf_.run)
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -118,9 +119,10 @@ class _Kopf:
     ending by itself.
     """
 
-    def __init__(self, listener: Listener, namespaces: Collection[str]) -> None:
+    def __init__(self, listener: Listener, namespaces: Collection[str], pace: ApiPace) -> None:
         self._listener = listener
         self._namespaces = namespaces
+        self._pace = pace
         self._lock = threading.Lock()
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,7 +152,7 @@ class _Kopf:
             if self._stopped:
                 return
             self._loop = asyncio.get_running_loop()
-        login = Login()
+        login = Login(ApiPace(self._pace))
         try:
             tasks = await kopf.spawn_tasks(
                 registry=kopf_registry(self._listener, login),

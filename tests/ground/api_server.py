@@ -107,7 +107,7 @@ class Server:
         api, selector = self.api, query.get("labelSelector", "")
         match request.method:
             case "GET" if query.get("watch"):
-                response = web.StreamResponse()
+                response = web.StreamResponse(headers={"Content-Type": "application/json"})
                 await response.prepare(request)
                 assert request.transport is not None
                 self._watches.add(request.transport)

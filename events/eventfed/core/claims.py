@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..model.eid import EID
+from ..pace import Backoff
 from ..wire.leases import Lease, encode_lease
 from .context import ClientContext
 from .messages import Message, Refusal
@@ -62,8 +63,12 @@ class _OwnLease:
         lapses_at: until when the lease that was acknowledged last stands.
         renew_at: when to write it again.
         connected_at: when the present connection was made.
+        refusals: the pauses while the bus refuses it on its condition.
+        doubtful: whether it was refused so since it was last stored.
     """
 
+    refusals: Backoff
+    doubtful: bool = False
     acknowledged: int = 0
     conflict: int | None = None
     written: Lease | None = None
@@ -127,7 +132,8 @@ class Claim:
         self._wanted_complete = False
         self._forced = False
         self._stalled = False
-        self._lease = _OwnLease()
+        settings = holder.context.settings
+        self._lease = _OwnLease(Backoff(settings.retry_pause, settings.retry_pause_limit))
 
     def __repr__(self) -> str:
         return f"<Claim {self.eid} {self.state.value} epoch {self.epoch}>"
@@ -182,6 +188,8 @@ class Claim:
         if served:
             # A lease of ours that was refused before says nothing about its tombstone.
             self._lease.conflict = None
+            self._lease.doubtful = False
+            self._lease.refusals.succeeded(self._holder.context.clock())
             self._holder.outbox.put(self)
         else:
             self._holder.outbox.withdraw(self.subject)
@@ -296,8 +304,14 @@ class Claim:
             self._holder.outbox.put(self)
 
     def _may_write(self) -> bool:
-        """Whether all is known of what stands on the stream in place of what we thought."""
+        """Whether all is known of what stands on the stream in place of what we thought.
+
+        Not during the pause after refusals: two who take a lease from each other in turn, or a bus that never agrees,
+        must not become a busy loop.
+        """
         view = self._holder.view
+        if self._lease.refusals.left(self._holder.context.clock()):
+            return False
         if self._lease.conflict is None:
             return True
         if self._lease.conflict == 0:
@@ -340,6 +354,8 @@ class Claim:
     def stored(self, sequence: int) -> None:
         self._lease.acknowledged = sequence
         self._lease.conflict = None
+        self._lease.doubtful = False
+        self._lease.refusals.succeeded(self._holder.context.clock())
         written = self._lease.written
         # Written under an earlier epoch: a claim that has raised it meanwhile waits for the answer to that.
         if self.state in (ClaimState.LOST, ClaimState.RELEASED) or written is None or written.epoch != self.epoch:
@@ -365,6 +381,10 @@ class Claim:
         self._lease.conflict = refusal.last_sequence
         # Due at once, and put again by whatever lets `_may_write` say yes, which may be the view that reads the rival.
         self._lease.renew_at = 0.0
+        # The first refusal says only that what we knew was old.
+        if self._lease.doubtful:
+            self._lease.refusals.failed(self._holder.context.clock())
+        self._lease.doubtful = True
         self.evaluate()
         return False
 
