@@ -1,9 +1,8 @@
-"""The agent: one SIP user agent, one federation client, and the members of its roster."""
+"""The agent: one federation client, the adapters it was given, and the members of its roster."""
 
 import asyncio
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -13,31 +12,14 @@ from eventfed.pace import Backoff, until_due
 from eventfed.spec import Spec
 from eventfed.wire.roster import Roster
 
-from .adapter import Tokens
-from .configuration import AgentConfiguration, AgentSection, ConfigurationError, MemberConfiguration, split_address
+from .adapter import AdapterFactory, OpenFactory, Tokens
+from .configuration import AgentConfiguration, AgentSection, ConfigurationError, MemberConfiguration
 from .event_log import Journal
 from .latencies import Latencies
 from .members.evidence import Strangers
 from .members.member import Member
-from .members.member_status import Verdict
 from .members.names import Filters
 from .nats_access import credentials_source, federation_settings
-from .pjsip.adapter import PjsipAdapter, answers
-from .pjsip.deferred_answers import MailboxAnswers
-from .pjsip.payloads import CODECS, MalformedPayload, Payload, parse_payload
-from .pjsip.sip import (
-    Address,
-    Bind,
-    CompositorSettings,
-    EventStateCompositor,
-    Later,
-    Request,
-    Response,
-    SipSyntaxError,
-    Transport,
-    UserAgent,
-)
-from .pjsip.sources import Sources
 from .reporting import report_for_ever
 from .requests import answer_requests
 from .roster_changes import Parting, part_with, roster_members, with_rules
@@ -45,8 +27,6 @@ from .roster_changes import Parting, part_with, roster_members, with_rules
 __all__ = ["Agent", "AgentError"]
 
 _RESTART_PAUSE, _RESTART_LIMIT = 1.0, 60.0
-_EID = re.compile(rb'"eid"\s*:\s*"([0-9A-Fa-f:]{17})"')
-_LONGEST_SEARCH = 4096
 
 
 class AgentError(EventfedError):
@@ -56,14 +36,18 @@ class AgentError(EventfedError):
 class Agent:
     """Serves the members of a configuration until it is closed; use it as an async context manager.
 
-    Raises TransportFailed from ``async with`` where an address cannot be bound. That NATS or members are away is no
-    reason not to start.
+    Raises what a factory raises from ``async with``, as where an address cannot be bound. That NATS or members are
+    away is no reason not to start.
+
+    Args:
+        adapters: the technologies that members may be of, by name; the first that serves a member has it.
     """
 
     def __init__(
         self,
         configuration: AgentConfiguration,
         *,
+        adapters: Mapping[str, OpenFactory],
         tokens: Tokens,
         journal: Journal | None = None,
         wall_clock: Callable[[], float] = time.time,
@@ -73,31 +57,21 @@ class Agent:
         self.journal = journal or Journal()
         self.latencies = Latencies()
         self.members: dict[str, Member] = {}
-        self.unknown_sources = 0
-        self.requests_without_roster = 0
-        self.malformed_payloads = 0
         self.member_failures = 0
         self._file = configuration
-        self._tokens = tokens
-        self._wall_clock = wall_clock
+        self.tokens = tokens
+        self.wall_clock = wall_clock
         self._filters = Filters(configuration.events)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._partings: dict[str, asyncio.Task[None]] = {}
         self._following: list[asyncio.Task[None]] = []
         self._roster: Roster | None = None
-        self._compositor = EventStateCompositor(CompositorSettings(packages=frozenset(CODECS)))
-        self._sources = Sources(self._compositor)
         self.strangers = Strangers()
-        self.mailbox_answers = MailboxAnswers(configuration.timing.mailbox_answer)
         self._stack = AsyncExitStack()
-        self._roster_at = float("inf")  # before the first roster each source may be one that it names
-        self._stopping = False
+        self.served_at = float("inf")  # before the first roster each source may be one that it names
+        self.stopping = False
         self.federation_eid = EID.derive(f"eventfed/{configuration.federation.name}")
-        self.user_agent = UserAgent(
-            [Bind(*split_address(address)) for address in configuration.agent.listen],
-            self._handle,
-            on_malformed=self._malformed,
-        )
+        self.adapters: dict[str, AdapterFactory] = {name: make(self) for name, make in adapters.items()}
 
     async def __aenter__(self) -> Self:
         configuration = self.configuration
@@ -116,9 +90,9 @@ class Agent:
             )
             stack.enter_context(answer_requests(self.federation, self.members.values()))
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            await stack.enter_async_context(self.user_agent)
-            stack.callback(self.mailbox_answers.close)
-            stack.callback(self.federation.view.listen(self.mailbox_answers.look))
+            for factory in self.adapters.values():
+                await stack.enter_async_context(factory)
+            stack.callback(self.federation.view.listen(self._look))
             stack.push_async_callback(self._stop_members)
             self._serve_wanted()
             if (node := configuration.roster_node) is not None:
@@ -131,7 +105,7 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop reading, let what was read reach the bus, release the leases."""
-        self._stopping = True
+        self.stopping = True
         try:
             await self.federation.flush(self.configuration.timing.shutdown / 2)
         finally:
@@ -152,11 +126,12 @@ class Agent:
         if old.roster_node != configuration.roster_node:
             raise AgentError("[[members]] have come to an agent that reads a roster, or gone: restart the agent")
         self._file = configuration
-        if tokens != self._tokens:
-            self._tokens = tokens
+        if tokens != self.tokens:
+            self.tokens = tokens
             self.journal.info("tokens_changed", configuration.agent.name, tokens=len(tokens.values))
+            for factory in self.adapters.values():
+                factory.use_tokens(tokens)
             for member in self.members.values():
-                member.adapter.use_tokens(tokens)
                 member.turns.hurry()
         self._configure()
 
@@ -173,7 +148,6 @@ class Agent:
         self.federation.configure(federation_settings(configuration))
         filters, self._filters = self._filters, Filters(configuration.events)
         reshaped = (filters.storage, filters.injection) != (self._filters.storage, self._filters.injection)
-        self.mailbox_answers.patience = configuration.timing.mailbox_answer
         if configuration.timing != old.timing:
             for member in self.members.values():
                 member.retime(configuration.timing)
@@ -226,7 +200,7 @@ class Agent:
                     parting = part_with(member.configuration, before=before, wanted=wanted.values(), node_of=node_of)
                 self._partings[name] = self._tasks.create_task(self._part(member, parting), name=f"part with {name}")
         self._start_missing()
-        self._roster_at = self._loop.time()
+        self.served_at = self._loop.time()
         return set(self._partings)
 
     def _start_missing(self) -> None:
@@ -245,13 +219,7 @@ class Agent:
         self._start_missing()
 
     def _start(self, configuration: MemberConfiguration, backoff: Backoff | None = None) -> None:
-        adapter = PjsipAdapter(
-            self.user_agent,
-            Address(configuration.host, configuration.port, Transport[configuration.transport.upper()]),
-            federation_eid=self.federation_eid,
-            tokens=self._tokens,
-            lanes=self.configuration.agent.lanes,
-        )
+        adapter = next(one.make(configuration) for one in self.adapters.values() if one.serves(configuration))
         member = Member(
             configuration,
             adapter,
@@ -264,7 +232,7 @@ class Agent:
             on_delivered=self._delivered,
         )
         self.members[member.name] = member
-        self._sources.add(member)
+        adapter.attach(member)
         serving = self._serve(member, backoff or Backoff(_RESTART_PAUSE, _RESTART_LIMIT))
         self._running[member.name] = self._tasks.create_task(serving, name=f"member {member.name}")
 
@@ -298,8 +266,12 @@ class Agent:
     def _forget(self, member: Member) -> None:
         del self._running[member.name]
         del self.members[member.name]
-        self._sources.forget(member)
-        self.mailbox_answers.look()
+        member.adapter.detach()
+        self._look()
+
+    def _look(self) -> None:
+        for factory in self.adapters.values():
+            factory.look()
 
     async def _stop_members(self) -> None:
         for task in (*self._following, *self._partings.values()):
@@ -317,76 +289,25 @@ class Agent:
         return self._roster is not None and self.federation.synced and ":" not in uid and rosters.node_of(uid) is None
 
     async def answers(self, address: str) -> bool:
-        try:
-            transport, _, place = address.partition(":")
-            host, port = split_address(place)
-            destination = Address(host, port, Transport[transport.upper()])
-        except (ValueError, KeyError):
-            return False
-        return await answers(self.user_agent, destination, 1.0)
+        for factory in self.adapters.values():
+            if await factory.answers(address):
+                return True
+        return False
 
-    # --- requests ---------------------------------------------------------------------------------------------
+    # --- what adapters ask ------------------------------------------------------------------------------------
 
-    def _handle(self, request: Request, source: Address) -> Response | Later | None:
-        if self._stopping:
-            return None
-        if self.configuration.roster_node is not None and self._roster is None:
-            self.requests_without_roster += 1
-            return None
-        member, refusal = self._member_of(request, source)
-        if member is None:
-            return refusal
-        payload: Payload | None = None
+    @property
+    def waits_for_roster(self) -> bool:
+        """Whether it is not known yet which members there are."""
+        return self.configuration.roster_node is not None and self._roster is None
 
-        def refuse(request: Request) -> int | None:
-            nonlocal payload
-            try:
-                if request.body and request.event is not None:
-                    payload = parse_payload(request.event, request.body, time=self._wall_clock())
-            except MalformedPayload as error:
-                self.malformed_payloads += 1
-                self.journal.warn("malformed_payload", member.name, error=str(error))
-                member.evidence.we_refused(f"400: {error!s:.120}", self._loop.time())
-                return 400
-            return None
-
-        response, publication = self._compositor.receive(request, member.name, self._loop.time(), refuse)
-        if publication is None:
-            if response.status in (415, 489):
-                why = f"{response.status} to event {request.event!s:.40}, content {request.content_type!s:.40}"
-                member.evidence.we_refused(why, self._loop.time())
-            return response
-        self._sources.remember(member, publication)
-        match member.received(publication, payload):
-            case Verdict.ACCEPT:
-                return self.mailbox_answers.answer(response, payload, lambda: member.identity)
-            case Verdict.REFUSE:
-                return Response.answer(request, 403)
-            case Verdict.SILENCE:
-                return None
-
-    def _member_of(self, request: Request, source: Address) -> tuple[Member | None, Response | None]:
-        """The member that a request comes from, or how to answer it."""
-        if not self._sources.is_known(source.host):
-            self.unknown_sources += 1
-            named = _EID.search(request.body, 0, _LONGEST_SEARCH)
-            eid = named[1].decode().lower() if named is not None else ""
-            self.strangers.note(source.host, eid, self._loop.time())
-            self.journal.warn("unknown_source", source.host, eid=eid, advice="no member has this address")
-            # The roster may be about to name it; Asterisk asks again for 32 s.
-            early = self._loop.time() - self._roster_at < self.configuration.timing.unknown_source_silence
-            return None, None if early else Response.answer(request, 403)
-        found = self._sources.member_of(request, source, self._loop.time())
-        return (None, found) if isinstance(found, Response) else (found, None)
-
-    def _malformed(self, source: Address, error: SipSyntaxError) -> None:
-        self.journal.warn("malformed_sip", source.host, error=str(error)[:200])
-        for member in self._sources.at(source.host):
-            member.evidence.we_refused(f"it is no SIP that we can read: {error!s:.120}", self._loop.time())
+    def note_stranger(self, host: str, eid: str) -> None:
+        """Somebody spoke from an address that no member has."""
+        self.strangers.note(host, eid, self._loop.time())
 
     def _delivered(self, event: Event) -> None:
         if event.time:
-            self.latencies.observe(self._wall_clock() - event.time)
+            self.latencies.observe(self.wall_clock() - event.time)
 
 
 def _fixed(section: Spec) -> Spec:

@@ -15,8 +15,7 @@ from eventfed_agent.configuration import (
     read_secret,
     split_address,
 )
-from eventfed_agent.listening import address_for
-from eventfed_agent.pjsip.sip import TransportFailed
+from eventfed_agent.pjsip.listening import TransportFailed, address_for
 
 __all__ = ["snippet_from_file", "snippet_from_options"]
 

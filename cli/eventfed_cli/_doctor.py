@@ -21,9 +21,9 @@ from eventfed_agent.configuration import (
     load_configuration,
     split_address,
 )
-from eventfed_agent.listening import address_for
 from eventfed_agent.members.names import Filters
 from eventfed_agent.nats_access import federation_settings
+from eventfed_agent.pjsip.listening import address_for
 from eventfed_agent.pjsip.sip import Bind, SecretHeader, TransportFailed, UserAgent
 from eventfed_agent.process.run import read_tokens
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from eventfed.refusals import Writing, refusals
 from eventfed_agent.configuration import AgentConfiguration, ConfigurationError, read_secret
-from eventfed_agent.listening import unreached
 from eventfed_agent.nats_access import credentials
+from eventfed_agent.pjsip.listening import unreached
 
 from ._exits import Exit
 

@@ -20,8 +20,11 @@ from eventfed_agent.members.injection import Injector
 from eventfed_agent.members.liveness import Liveness
 from eventfed_agent.members.member import Member
 from eventfed_agent.pjsip.sip import Address, Request, parse_message
+from eventfed_agent.pjsip.switchboard import Switchboard
+from eventfed_agent.process.adapters import ADAPTERS
 from eventfed_lab import SHORT_TIMES, MailboxCounts, NatsServer, SimulatedServer, allot
 from tests.ground.fixture_types import Until
+from tests.ground.narrowing import instance
 from tests.ground.strangers import publish, state
 
 LAMP, MAILBOX = "Custom:lamp", "1001@default"
@@ -57,6 +60,10 @@ class World:
     def failures(self) -> int:
         return self.agent.member_failures
 
+    @property
+    def sip(self) -> Switchboard:
+        return instance(Switchboard, self.agent.adapters["pjsip"])
+
     def claims(self, eid: EID) -> ClaimState | None:
         claim = self.agent.federation._engine.ownership.claims.get(eid)
         return claim.state if claim is not None else None
@@ -64,16 +71,17 @@ class World:
     def left(self) -> dict[str, object]:
         """What an agent has because of its members."""
         agent: Any = self.agent
+        sip = agent.adapters["pjsip"]
         return {
             "members": sorted(agent.members),
             "tasks": sorted(agent._running),
-            "addresses": sorted(agent._sources._by_host),
-            "calls": sorted(agent._sources._by_call),
-            "publications": sorted(map(str, agent._compositor._sources)),
+            "addresses": sorted(sip.sources._by_host),
+            "calls": sorted(sip.sources._by_call),
+            "publications": sorted(map(str, sip._compositor._sources)),
             "listeners": len(agent.federation.view._listeners),
-            "requests": len(agent.user_agent._pending),
-            "connections": len(agent.user_agent._connections),
-            "answers": len(agent.mailbox_answers),
+            "requests": len(sip.user_agent._pending),
+            "connections": len(sip.user_agent._connections),
+            "answers": len(sip.mailbox_answers),
         }
 
 
@@ -92,7 +100,9 @@ async def one_agent(nats_server: NatsServer) -> AsyncIterator[World]:
         }
         members = [{"name": server.name, "host": server.host, "port": server.sip_port} for server in servers.values()]
         configuration = AgentConfiguration.model_validate({**sections, "members": members})
-        agent = await stack.enter_async_context(Agent(configuration, tokens=Tokens((SecretStr(TOKEN),))))
+        agent = await stack.enter_async_context(
+            Agent(configuration, adapters=ADAPTERS, tokens=Tokens((SecretStr(TOKEN),)))
+        )
         for server in servers.values():
             stack.push_async_callback(server.close)
             await server.start()
@@ -181,7 +191,7 @@ async def _fail(world: World, fragile: Fragile, until: Until) -> None:
         await server.wait_mailbox(MAILBOX, MailboxCounts(3, 0))
     await until(lambda: world.synced, 20)
     assert world.failures == 1
-    assert world.agent.user_agent.counters.handler_failures == 0
+    assert world.sip.user_agent.counters.handler_failures == 0
     await until(lambda: world.left()["answers"] == 0 and world.left()["requests"] == 0)
     assert world.left() == before | {"requests": 0}
 
@@ -204,7 +214,7 @@ async def test_a_server_that_speaks_while_it_is_parted_with_leaves_no_claim_and_
             if member.name == "a":
                 request = parse_message(publish(state(LAMP, DeviceState.BUSY, a.eid)))
                 assert isinstance(request, Request)
-                agent._handle(request, Address(a.host, a.sip_port))
+                world.sip.handle(request, Address(a.host, a.sip_port))
             forget(member)
 
         monkeypatch.setattr(agent, "_forget", forgetting)
@@ -215,4 +225,4 @@ async def test_a_server_that_speaks_while_it_is_parted_with_leaves_no_claim_and_
         await a.set_device(LAMP, DeviceState.INUSE)
         await until(lambda: len(agent.members) == 2 and world.synced, 20)
         await world.servers["b"].wait_device(LAMP, DeviceState.INUSE)
-        assert agent.user_agent.counters.handler_failures == 0
+        assert world.sip.user_agent.counters.handler_failures == 0

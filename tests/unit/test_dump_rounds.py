@@ -11,7 +11,7 @@ from eventfed_agent.members.dump_rounds import DumpRounds
 from eventfed_agent.members.dumps import DumpResult, Dumps
 from eventfed_agent.members.turns import MemberTurns
 
-ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, 200)
+ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, "200")
 KNOWN = {"Custom:first", "Custom:second"}
 
 

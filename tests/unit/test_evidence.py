@@ -3,7 +3,8 @@
 import pytest
 
 from eventfed_agent.configuration import MemberConfiguration
-from eventfed_agent.members.evidence import Evidence, Strangers, refusal_advice
+from eventfed_agent.members.evidence import Evidence, Strangers
+from eventfed_agent.pjsip.refusals import refusal_advice
 
 EID = "02:00:00:00:00:0a"
 OTHER = "02:00:00:00:00:0b"

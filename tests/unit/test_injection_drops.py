@@ -40,9 +40,9 @@ class Server:
         if "bad" in event.key:
             raise ValueError("nobody can send this")
         if "unread" in event.key:
-            return AdapterOutcome(Delivery.REFUSED, 500)
+            return AdapterOutcome(Delivery.REFUSED, "500", unreadable=True)
         self.taken.append(event.key)
-        return AdapterOutcome(Delivery.ACCEPTED, 200)
+        return AdapterOutcome(Delivery.ACCEPTED, "200")
 
 
 @asynccontextmanager

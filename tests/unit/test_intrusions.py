@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from eventfed_agent.pjsip.intrusions import IntrusionWatch
+from eventfed_agent.members.intrusions import IntrusionWatch
 
 PATIENCE = 0.1
 

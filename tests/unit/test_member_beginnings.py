@@ -13,8 +13,9 @@ from eventfed_agent.adapter import Adapter
 from eventfed_agent.configuration import MemberConfiguration, TimingSection
 from eventfed_agent.event_log import Journal
 from eventfed_agent.members.member import Member
-from eventfed_agent.members.member_status import Registry, Verdict
+from eventfed_agent.members.member_status import Registry
 from eventfed_agent.members.names import Filters
+from eventfed_agent.pjsip.intake import Verdict, take_in
 from eventfed_agent.pjsip.payloads import Payload, RefreshPayload
 from eventfed_agent.pjsip.sip import Beginning, Publication, PublicationKind
 
@@ -54,7 +55,7 @@ async def reasons(
     one._liveness.alive = True
     one._life._tasks = asyncio.TaskGroup()  # it is open
     publication = Publication(kind, "a", "asterisk-mwi", "call", 7, gap, None, 60, beginning)
-    assert one.received(publication, payload) is Verdict.ACCEPT
+    assert take_in(one, one.adapter, publication, payload) is Verdict.ACCEPT
     everything = one._restart is not None
     if everything:
         one._restart.cancel()

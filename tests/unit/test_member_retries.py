@@ -19,20 +19,22 @@ from eventfed_agent.members.evidence import Strangers
 from eventfed_agent.members.injection import Injector
 from eventfed_agent.members.mailboxes import MailboxSlots
 from eventfed_agent.members.member import Member
-from eventfed_agent.members.member_status import Registry, Verdict
+from eventfed_agent.members.member_status import Registry
 from eventfed_agent.members.names import Filters
 from eventfed_agent.members.turns import MemberTurns
+from eventfed_agent.pjsip.intake import Verdict, take_in
+from eventfed_agent.pjsip.refusals import outcome_of
 from eventfed_agent.pjsip.sip import Publication, PublicationKind
 from tests.ground.fake_time import in_fake_time
 from tests.ground.injections import Beneficiary
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
-ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, 200)
+ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, "200")
 UNANSWERED = {
     "silence": AdapterOutcome(Delivery.SILENT),
-    "unreachable": AdapterOutcome(Delivery.SILENT, detail="ICMP"),
+    "unreachable": AdapterOutcome(Delivery.SILENT, "ICMP"),
 }
-REFUSALS = {str(status): AdapterOutcome(Delivery.REFUSED, status) for status in range(400, 700)} | UNANSWERED
+REFUSALS = {str(status): outcome_of(Delivery.REFUSED, status) for status in range(400, 700)} | UNANSWERED
 """Each status of 4xx to 6xx (RFC 3261, 21.4 to 21.6), and what is no answer."""
 MINUTE, MINUTES = 60.0, 600.0
 
@@ -100,12 +102,12 @@ def nothing(one: Member) -> None:
 
 def it_lost_our_publication(one: Member) -> None:
     initial = Publication(PublicationKind.INITIAL, "a", "asterisk-devicestate", "call", 7, False, None, 60)
-    assert one.received(initial, None) is Verdict.ACCEPT
+    assert take_in(one, cast(Any, one.adapter), initial, None) is Verdict.ACCEPT
 
 
 def it_lost_a_message(one: Member) -> None:
     gap = Publication(PublicationKind.MODIFY, "a", "asterisk-devicestate", "call", 7, True, None, 60)
-    assert one.received(gap, None) is Verdict.ACCEPT
+    assert take_in(one, cast(Any, one.adapter), gap, None) is Verdict.ACCEPT
 
 
 def somebody_asks_for_everything(one: Member) -> None:

@@ -32,7 +32,7 @@ class Server:
     async def inject(self, event: Event, lane: int) -> AdapterOutcome:
         await self.answers.wait()
         self.taken.append(event)
-        return AdapterOutcome(Delivery.ACCEPTED, 200)
+        return AdapterOutcome(Delivery.ACCEPTED, "200")
 
 
 @asynccontextmanager

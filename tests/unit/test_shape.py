@@ -18,7 +18,7 @@ MOST_PARAMETERS = 8
 DATA = {"Spec", "NamedTuple", "Protocol", "Enum", "StrEnum", "IntEnum", "BaseModel"}
 
 LARGE = {
-    "agent/eventfed_agent/agent.py:Agent": (28, 4),
+    "agent/eventfed_agent/agent.py:Agent": (22, 5),
     "agent/eventfed_agent/members/injection.py:Injector": (18, 8),
     "agent/eventfed_agent/members/member.py:Member": (24, 9),
     "agent/eventfed_agent/pjsip/sip/_outbound_publication.py:OutboundPublication": (18, 6),
@@ -39,18 +39,16 @@ FLOORS = {
         ("(face)",),
     ),
     "eventfed_agent": (
-        ("adapter", "configuration", "contention", "event_log", "latencies"),
+        ("configuration", "contention", "event_log", "latencies"),
+        ("adapter",),
         ("members", "pjsip"),
-        ("listening", "nats_access", "reporting", "requests", "roster_changes"),
+        ("nats_access", "reporting", "requests", "roster_changes"),
         ("agent",),
         ("process",),
         ("(face)",),
     ),
 }
 """The wings of each package, those that others stand on first. Wings of one floor do not know each other."""
-
-SIDEWAYS = {("members", "pjsip"): 3, ("pjsip", "members"): 2}
-"""Arrows within a floor, at most: what members know of SIP. Numbers may sink, none may be added."""
 
 
 class Size(NamedTuple):
@@ -130,5 +128,4 @@ def test_imports_between_the_wings_of_a_package_point_down(package: str) -> None
     up = {arrow: count for arrow, count in arrows.items() if floor[arrow[0]] < floor[arrow[1]]}
     assert not up, f"modules in each wing: {dict(modules)}; arrows between them: {dict(arrows)}"
     sideways = {arrow: count for arrow, count in arrows.items() if floor[arrow[0]] == floor[arrow[1]]}
-    grown = {arrow: count for arrow, count in sideways.items() if count > SIDEWAYS.get(arrow, 0)}
-    assert not grown, f"modules in each wing: {dict(modules)}; arrows between them: {dict(arrows)}"
+    assert not sideways, f"modules in each wing: {dict(modules)}; arrows between them: {dict(arrows)}"

@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 from typing import cast
 
+from eventfed_agent.adapter import Host
 from eventfed_agent.configuration import MemberConfiguration
-from eventfed_agent.members.member import Member
 from eventfed_agent.pjsip.sip import Address, EventStateCompositor, Request, Response, parse_message
-from eventfed_agent.pjsip.sources import Sources
+from eventfed_agent.pjsip.sources import Forgetful, Sources
 
 HOST = "10.0.0.7"
 PERIOD = 60.0
@@ -35,7 +35,7 @@ def test_one_that_only_prolongs_its_publication_is_asked_who_it_is_once_and_not_
         one = SimpleNamespace(
             name=name, configuration=MemberConfiguration(name=name, host=HOST, port=port), refresh=asked.append
         )
-        sources.add(cast(Member, one))
+        sources.add(cast(Host, one), cast(Forgetful, None))
 
     def answer(cseq: int, call_id: str, etag: str | None, now: float) -> Response:
         found = sources.member_of(keep_alive(cseq, call_id, etag), Address(HOST, 5060), now)

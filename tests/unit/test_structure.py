@@ -1,5 +1,6 @@
 """What holds of every file of the repository."""
 
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -61,6 +62,22 @@ def test_no_code_compares_a_type_with_mailboxes_but_the_table_of_kinds_and_the_v
     product = files("events/*.py", "agent/*.py", "operator/*.py", "cli/*.py")
     named = {path.name for path in product if "EventType.MWI" in path.read_text(encoding="utf-8")}
     assert named == {"kinds.py", "event.py", "ast_event.py", "mailboxes.py"}
+
+
+def test_only_the_wing_of_pjsip_and_the_doctor_that_probes_it_know_sip() -> None:
+    product = files("events/*.py", "agent/*.py", "operator/*.py", "cli/*.py")
+    stack = re.compile(r"^\s*from \S*\bsip\b|^\s*(from|import) .*\bsip\b", re.MULTILINE)
+    status = re.compile(r"\.status (?:==|!=|in|not in) |\b(?:status|label) (?:==|!=) [\"']?[1-6]\d\d\b")
+    importing = {path for path in product if stack.search(path.read_text(encoding="utf-8"))}
+    assert {path.relative_to(ROOT).as_posix() for path in importing if "pjsip" not in path.parts} == {
+        "cli/eventfed_cli/_doctor.py",
+        "cli/eventfed_cli/_doctor_probes.py",
+    }
+    agent = [path for path in files("agent/*.py") if "pjsip" not in path.parts]
+    assert not [path.name for path in agent if status.search(path.read_text(encoding="utf-8"))]
+    nameless = (ROOT / "agent/eventfed_agent/agent.py").read_text(encoding="utf-8").lower()
+    assert "pjsip" not in nameless
+    assert not re.search(r"\bsip\b", nameless)
 
 
 def test_test_modules_have_names_of_their_own() -> None:

@@ -303,13 +303,13 @@ class Injector:
             lane.put(item, attempts, first=True)
             return
         self.counters.refused += 1
-        # 500 is Asterisk's word for a body that it cannot read: asking again without an end would hold the lane up. All
-        # other answers are about the server's configuration and heal when that is mended.
-        if outcome.status == 500 and attempts + 1 >= _ATTEMPTS:
+        # Asking without an end for what the server cannot read would hold the lane up. All other refusals are about the
+        # server's configuration and heal when that is mended.
+        if outcome.unreadable and attempts + 1 >= _ATTEMPTS:
             self.counters.given_up += 1
-            self._host.dropped(item, "the server cannot read it (500)")
+            self._host.dropped(item, f"the server cannot read it ({outcome.label})")
             return
-        lane.put(item, attempts + 1, first=outcome.status != 500)
+        lane.put(item, attempts + 1, first=not outcome.unreadable)
 
     def _tell_settled(self) -> None:
         self._settled.set()

@@ -11,19 +11,17 @@ from eventfed.wire.report import MemberState
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from ..configuration import MemberConfiguration, TimingSection
 from ..event_log import Journal
-from ..pjsip.intrusions import INTRUSION, IntrusionWatch
-from ..pjsip.payloads import Payload, RefreshPayload, StatePayload
-from ..pjsip.sip import Publication, PublicationKind
 from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
-from .evidence import Evidence, refusal_advice
+from .evidence import Evidence
 from .identity import Identity
 from .injection import Injector, Item, tell_dropped
+from .intrusions import INTRUSION, IntrusionWatch
 from .lifecycle import Input, Lifecycle
 from .lifetime import Lifetime
 from .liveness import Liveness
 from .mailboxes import MailboxSlots
-from .member_status import OVERWRITES, MemberCounters, Registry, Verdict, explain
+from .member_status import OVERWRITES, MemberCounters, Registry, explain
 from .names import PROBE_PREFIX, Filters
 from .news import SharedNews
 from .nobody import Nobody
@@ -38,7 +36,7 @@ _LAST_QUESTION = 2.0
 class Member:
     """Serves one Asterisk server: its own states onto the bus, the others' states into it.
 
-    `run` is its life; `received` takes what it publishes; `leave` withdraws everything from it.
+    `run` is its life; it hears the server as the `Host` of its adapter; `leave` withdraws everything from it.
     """
 
     def __init__(
@@ -181,39 +179,42 @@ class Member:
 
     # --- what the server says ---------------------------------------------------------------------------------
 
-    def received(self, publication: Publication, payload: Payload | None) -> Verdict:
-        """Take in one accepted PUBLISH and say how to answer it; outside of our life its repetition finds another."""
-        if not self._life.open:
-            return Verdict.SILENCE
-        if publication.kind is PublicationKind.REMOVE:
-            self._liveness.said_goodbye()
-            return Verdict.ACCEPT
-        if payload is not None and not self._is_own(payload.eid):
-            if self.duplicate_of is not None:
-                self._rounds.refused()
-            return Verdict.REFUSE
+    @property
+    def open(self) -> bool:
+        """Whether it takes anything in. Outside of its life a repetition finds another member."""
+        return self._life.open
+
+    def left(self) -> None:
+        """The server said goodbye."""
+        self._liveness.said_goodbye()
+
+    def identified(self, eid: EID) -> bool:
+        """Whether the server may speak under this EID; a new one becomes its own."""
+        if self._is_own(eid):
+            return True
+        if self.duplicate_of is not None:
+            self._rounds.refused()
+        return False
+
+    def spoke(self) -> bool:
+        """The server published something; whether to take it in."""
         if not self.identity.hears():
-            return Verdict.SILENCE
+            return False
         if self.identity.eid is not None and self.identity.outdated:
             self._identify(self.identity.eid)
         self.identity.spoke()
         self._liveness.spoke()
-        if publication.cseq_gap:
-            self.counters.gaps += 1
-            self.dumps.gap()
-            self._rounds.need("gap", changed=False)
-        if isinstance(payload, RefreshPayload):
-            if publication.of_its_own:
-                # Asterisk's first word after its start; what it says of its mailboxes from now on is news.
-                self.counters.restarts += 1
-                self._news.restarted()
-            self.adapter.expect_restart()
-            self._lost_touch("refresh")
-        elif not publication.goes_on:
-            self._lost_touch("initial")
-        if isinstance(payload, StatePayload):
-            self._heard(payload.event)
-        return Verdict.ACCEPT
+        return True
+
+    def missed(self) -> None:
+        """Something that the server published was lost."""
+        self.counters.gaps += 1
+        self.dumps.gap()
+        self._rounds.need("gap", changed=False)
+
+    def trouble(self, why: str) -> None:
+        """Something that the server sent was refused."""
+        self.evidence.we_refused(why, asyncio.get_running_loop().time())
 
     def _is_own(self, eid: EID) -> bool:
         """Whether the member may speak under this EID; a new one becomes its own."""
@@ -225,7 +226,7 @@ class Member:
             expected = configured or "one of its own"
             self._journal.warn("foreign_eid", self.name, eid=str(eid), expected=expected)
             why = f"its EID is {eid}, expected is {expected}: correct entityid in asterisk.conf, or eid of this member"
-            self.evidence.we_refused(why, asyncio.get_running_loop().time())
+            self.trouble(why)
             return False
         holder = self._registry.holder(eid)
         if holder is not None and holder is not self:
@@ -239,7 +240,8 @@ class Member:
         self._identify(eid)
         return True
 
-    def _heard(self, event: Event) -> None:
+    def heard(self, event: Event) -> None:
+        """The server published one of its own states."""
         self.counters.heard += 1
         identity = self.identity
         assert isinstance(identity, Identity)  # a state names its EID, so _is_own has seen to it
@@ -288,8 +290,11 @@ class Member:
         if told and self._restart is None and self.identity.idle:
             self._lifecycle.take(Input.CAUGHT_UP)
 
-    def _lost_touch(self, reason: str) -> None:
+    def lost_touch(self, reason: str, *, restarted: bool = False) -> None:
         """It restarted, reloaded or lost us: ask it for everything, and give it everything."""
+        if restarted:
+            self.counters.restarts += 1
+            self._news.restarted()
         self.intrusions.explained()
         self.dumps.gap()  # the first part of the dump that is under way may have gone to another agent
         self._rounds.need(reason)
@@ -362,12 +367,11 @@ class Member:
         self.evidence.it_accepted()
 
     def went_wrong(self, outcome: AdapterOutcome) -> None:
-        label = str(outcome.status) if outcome.status else outcome.delivery.value
+        label = outcome.label or outcome.delivery.value
         self.counters.failures[label] = self.counters.failures.get(label, 0) + 1
-        advice = refusal_advice(outcome.status, heard=self.eid is not None)
-        if outcome.delivery is Delivery.REFUSED and advice is not None:
+        if outcome.delivery is Delivery.REFUSED and outcome.advice:
             self._silent = False
-            self._set_trouble(advice)
+            self._set_trouble(outcome.advice)
 
     def _intruded(self) -> None:
         self._journal.warn("possible_intrusion", self.name, **INTRUSION)

@@ -1,6 +1,5 @@
 """Where a member stands, in words that people and metrics share."""
 
-import enum
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,19 +14,10 @@ __all__ = [
     "Holder",
     "MemberCounters",
     "Registry",
-    "Verdict",
     "explain",
 ]
 
 OVERWRITES = "it overwrites what it is given with its own count: set pollmailboxes=no in its voicemail.conf"
-
-
-class Verdict(enum.Enum):
-    """What a PUBLISH is answered with."""
-
-    ACCEPT = 200
-    REFUSE = 403
-    SILENCE = 0
 
 
 class Holder(Protocol):

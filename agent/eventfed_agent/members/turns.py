@@ -10,8 +10,6 @@ __all__ = ["MemberTurns"]
 
 _FLOOR = 1.0
 _LIMIT = 10.0
-_UNREADABLE = 500
-"""Asterisk's word for one body that it cannot read (``res_pjsip_pubsub.c``, ``publish_request_initial``)."""
 
 
 class MemberTurns(Turns):
@@ -26,4 +24,4 @@ class MemberTurns(Turns):
             self.succeeded(stream)
         else:
             # All other refusals are about the member's configuration, and so about streams that were not tried yet.
-            self.failed(stream, only=outcome.status == _UNREADABLE)
+            self.failed(stream, only=outcome.unreadable)

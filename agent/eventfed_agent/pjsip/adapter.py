@@ -4,25 +4,28 @@ import asyncio
 import itertools
 
 from eventfed import EID, KINDS, DeviceState, Event, EventType, kind_of
+from eventfed.model.device_kinds import PROBE_PREFIX
 from eventfed.wire.report import token_mark
 
-from ..adapter import AdapterOutcome, Delivery, Tokens
+from ..adapter import Adapter, AdapterOutcome, Delivery, Host, Tokens
 from .payloads import CODECS, DEVICE_STATE_PACKAGE, build_payload, build_refresh
+from .refusals import outcome_of
 from .sip import (
     Address,
     OutboundPublication,
     Outcome,
     Publisher,
-    PublishResult,
     SecretHeader,
     SipError,
     UserAgent,
     build_options,
 )
+from .sources import Sources
 
 __all__ = ["PjsipAdapter", "answers"]
 
 _COUNTED_LANES = 2
+_HANDOVER = f"{PROBE_PREFIX}handover"
 _KNOWS_US = (200, 404)
 """How Asterisk answers OPTIONS of an endpoint that it identified: 404 where the dialplan lacks the user. It challenges
 all others with 401."""
@@ -34,7 +37,7 @@ _OUTCOMES = {
 }
 
 
-class PjsipAdapter:
+class PjsipAdapter(Adapter):
     """One Asterisk server behind SIP.
 
     Args:
@@ -42,6 +45,7 @@ class PjsipAdapter:
         destination: the server's own address and SIP port, never the source port of its requests.
         federation_eid: the EID that names us in refresh requests.
         tokens: secret header values.
+        sources: where the server is known by its address while a member is attached.
         lanes: publications for each kind with a value per server; counted ones have two each.
     """
 
@@ -54,7 +58,10 @@ class PjsipAdapter:
         tokens: Tokens,
         resource: str = "eventfed",
         lanes: int = 8,
+        sources: Sources,
     ) -> None:
+        self._sources = sources
+        self._host: Host | None = None
         self._user_agent = user_agent
         self._destination = destination
         self._federation_eid = federation_eid
@@ -81,6 +88,15 @@ class PjsipAdapter:
         publication = OutboundPublication(package, self._destination, resource=self._resource, secret=self._header)
         return Publisher(self._user_agent, self._destination, publication)
 
+    def attach(self, host: Host) -> None:
+        self._host = host
+        self._sources.add(host, self)
+
+    def detach(self) -> None:
+        if self._host is not None:
+            self._sources.forget(self._host)
+        self._host = None
+
     @property
     def lanes(self) -> int:
         return len(self._lanes)
@@ -102,13 +118,13 @@ class PjsipAdapter:
         event = Event.device(device, DeviceState.NOT_INUSE, eid, cachable=False)
         return await self._publish(self._control[DEVICE_STATE_PACKAGE], build_payload(event))
 
-    async def nudge(self, device: str, eid: EID) -> None:
+    async def give_way(self, eid: EID) -> None:
         if self._nudging.locked():
             return
         async with self._nudging:
             if self._nudger is None:
                 self._nudger = self._publisher(DEVICE_STATE_PACKAGE)
-            event = Event.device(device, DeviceState.NOT_INUSE, eid, cachable=False)
+            event = Event.device(_HANDOVER, DeviceState.NOT_INUSE, eid, cachable=False)
             await self._publish(self._nudger, build_payload(event))
 
     async def is_alive(self, within: float) -> bool:
@@ -153,7 +169,8 @@ class PjsipAdapter:
                     break
         if result.outcome is Outcome.ACCEPTED:
             self._taken = publisher.publication.secret
-        return _outcome(result)
+        heard = self._host is not None and self._host.eid is not None
+        return outcome_of(_OUTCOMES[result.outcome], result.status, heard=heard, intrusion=result.out_of_turn)
 
 
 def _headers(tokens: Tokens) -> tuple[SecretHeader | None, ...]:
@@ -173,7 +190,3 @@ async def _ask(user_agent: UserAgent, destination: Address, within: float, secre
             return (await user_agent.request(build_options(destination, secret=secret), destination)).status
     except (SipError, TimeoutError):
         return None
-
-
-def _outcome(result: PublishResult) -> AdapterOutcome:
-    return AdapterOutcome(_OUTCOMES[result.outcome], result.status, result.detail, result.out_of_turn)

@@ -7,27 +7,15 @@ repeats them, until they are on the stream. But not for ever, with NATS away: As
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from eventfed import StateKey, kind_of
 
+from ..adapter import Keeper
 from .payloads import Payload, StatePayload
 from .sip import Later, Response
 
-__all__ = ["Keeper", "MailboxAnswers"]
-
-
-class Keeper(Protocol):
-    """A member under one EID, which brings what it says onto the bus."""
-
-    @property
-    def parted(self) -> bool:
-        """Whether another agent has to do that now."""
-        ...
-
-    def is_on_bus(self, key: StateKey) -> bool:
-        """Whether nothing that the member said of a state has yet to reach the bus."""
-        ...
+__all__ = ["MailboxAnswers"]
 
 
 class _Waiting(NamedTuple):

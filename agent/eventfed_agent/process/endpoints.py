@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from ..agent import Agent
+from ..agent import Agent, AgentError
 from ..configuration import split_address
 from ..contention import cut_names
-from ..pjsip.sip import TransportFailed
 from .metrics import render_metrics
 
 __all__ = ["Readiness", "serve_endpoints"]
@@ -46,7 +45,7 @@ async def serve_endpoints(agent: Agent, readiness: Readiness, listen: str) -> As
     """Serve the agent's HTTP endpoints on ``ADDRESS:PORT`` (port 0: any); gives the URL.
 
     Raises:
-        TransportFailed: when the address cannot be bound.
+        AgentError: when the address cannot be bound.
     """
 
     async def healthz(_: web.Request) -> web.Response:
@@ -92,7 +91,7 @@ async def serve_endpoints(agent: Agent, readiness: Readiness, listen: str) -> As
         try:
             await site.start()
         except OSError as error:
-            raise TransportFailed(f"cannot listen on {listen} for HTTP: {error}") from error
+            raise AgentError(f"cannot listen on {listen} for HTTP: {error}") from error
         bound = runner.addresses[0]
         yield f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
     finally:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
-from eventfed.model.device_kinds import PROBE_PREFIX
 from eventfed.pace import Backoff
 
 from ..members.member import Member
@@ -12,7 +11,6 @@ __all__ = ["hand_over"]
 
 _LOOK = 0.25
 _FLOOR, _LIMIT = 1.0, 4.0
-_DEVICE = f"{PROBE_PREFIX}handover"
 
 
 async def hand_over(members: Callable[[], Iterable[Member]], within: float) -> None:
@@ -40,4 +38,4 @@ async def hand_over(members: Callable[[], Iterable[Member]], within: float) -> N
 
 async def _nudge(member: Member) -> None:
     if member.eid is not None:
-        await member.adapter.nudge(_DEVICE, member.eid)
+        await member.adapter.give_way(member.eid)

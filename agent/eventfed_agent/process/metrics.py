@@ -17,6 +17,7 @@ from ..agent import Agent
 from ..contention import contended_names, cut_names
 from ..latencies import BOUNDS
 from ..members.member import Member
+from ..pjsip.switchboard import Switchboard
 
 __all__ = ["METRICS", "AgentCollector", "render_metrics"]
 
@@ -75,12 +76,9 @@ class AgentCollector(Collector):
         yield from self._members()
         yield from self._bus()
         agent = self._agent
-        yield _counter("eventfed_sip_total", "name", dataclasses.asdict(agent.user_agent.counters))
-        yield _plain_counter("eventfed_unknown_sources_total", agent.unknown_sources)
-        yield _plain_counter("eventfed_requests_without_roster_total", agent.requests_without_roster)
-        yield _plain_counter("eventfed_malformed_payloads_total", agent.malformed_payloads)
-        yield _gauge("eventfed_mailbox_answers_waiting", len(agent.mailbox_answers))
-        yield _plain_counter("eventfed_mailbox_answers_early_total", agent.mailbox_answers.given_early)
+        for factory in agent.adapters.values():
+            if isinstance(factory, Switchboard):
+                yield from self._sip(factory)
         yield _plain_counter("eventfed_member_failures_total", agent.member_failures)
         yield _gauge("eventfed_tasks", len(asyncio.all_tasks()))
         yield _counter("eventfed_warnings_total", "name", dict(agent.journal.warnings))
@@ -93,6 +91,14 @@ class AgentCollector(Collector):
             buckets.append((bound, float(total)))
         name = "eventfed_delivery_seconds"
         yield HistogramMetricFamily(name, METRICS[name], buckets=buckets, sum_value=latencies.sum)
+
+    def _sip(self, switchboard: Switchboard) -> Iterator[Metric]:
+        yield _counter("eventfed_sip_total", "name", dataclasses.asdict(switchboard.user_agent.counters))
+        yield _plain_counter("eventfed_unknown_sources_total", switchboard.unknown_sources)
+        yield _plain_counter("eventfed_requests_without_roster_total", switchboard.requests_without_roster)
+        yield _plain_counter("eventfed_malformed_payloads_total", switchboard.malformed_payloads)
+        yield _gauge("eventfed_mailbox_answers_waiting", len(switchboard.mailbox_answers))
+        yield _plain_counter("eventfed_mailbox_answers_early_total", switchboard.mailbox_answers.given_early)
 
     def _bus(self) -> Iterator[Metric]:
         federation = self._agent.federation

@@ -10,6 +10,7 @@ from ..adapter import Tokens
 from ..agent import Agent, AgentError
 from ..configuration import AgentConfiguration, ConfigurationError, load_configuration, read_secret
 from ..event_log import Journal
+from .adapters import ADAPTERS
 from .endpoints import Readiness, serve_endpoints
 from .handover import hand_over
 
@@ -40,7 +41,8 @@ async def run_agent(
 
     Raises:
         ConfigurationError: when the file cannot be used at the start; later it is told and the old one stays.
-        TransportFailed: when an address cannot be bound.
+        AgentError: when the address for HTTP cannot be bound.
+        TransportFailed: when an address for SIP cannot be bound.
     """
     configuration = load_configuration(path)
     journal = journal or Journal()
@@ -52,7 +54,7 @@ async def run_agent(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        async with Agent(configuration, tokens=read_tokens(configuration), journal=journal) as agent:
+        async with Agent(configuration, adapters=ADAPTERS, tokens=read_tokens(configuration), journal=journal) as agent:
             readiness = Readiness(agent, configuration.timing.ready_after)
             if configuration.agent.http is None:
                 if started is not None:

@@ -4,10 +4,10 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 
-from .configuration import AgentConfiguration, MemberConfiguration, split_address
-from .pjsip.sip import Route, TransportFailed, find_route
+from ..configuration import AgentConfiguration, MemberConfiguration, split_address
+from .sip import Route, TransportFailed, find_route
 
-__all__ = ["address_for", "unreached"]
+__all__ = ["TransportFailed", "address_for", "unreached"]
 
 
 def _hosts(configuration: AgentConfiguration) -> list[str]:

@@ -1,0 +1,42 @@
+"""What the PUBLISH requests of a server tell its member."""
+
+import enum
+
+from ..adapter import Host
+from .payloads import Payload, RefreshPayload, StatePayload
+from .sip import Publication, PublicationKind
+from .sources import Forgetful
+
+__all__ = ["Verdict", "take_in"]
+
+
+class Verdict(enum.Enum):
+    """What a PUBLISH is answered with."""
+
+    ACCEPT = 200
+    REFUSE = 403
+    SILENCE = 0
+
+
+def take_in(host: Host, adapter: Forgetful, publication: Publication, payload: Payload | None) -> Verdict:
+    """Take in one PUBLISH that the compositor accepted, and say how to answer it."""
+    if not host.open:
+        return Verdict.SILENCE
+    if publication.kind is PublicationKind.REMOVE:
+        host.left()
+        return Verdict.ACCEPT
+    if payload is not None and not host.identified(payload.eid):
+        return Verdict.REFUSE
+    if not host.spoke():
+        return Verdict.SILENCE
+    if publication.cseq_gap:
+        host.missed()
+    if isinstance(payload, RefreshPayload):
+        adapter.expect_restart()
+        # Of its own: Asterisk's first word after its start; what it says of its mailboxes from now on is news.
+        host.lost_touch("refresh", restarted=publication.of_its_own)
+    elif not publication.goes_on:
+        host.lost_touch("initial")
+    if isinstance(payload, StatePayload):
+        host.heard(payload.event)
+    return Verdict.ACCEPT
