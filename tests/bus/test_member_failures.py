@@ -78,7 +78,7 @@ class World:
             "addresses": sorted(sip.sources._by_host),
             "calls": sorted(sip.sources._by_call),
             "publications": sorted(map(str, sip._compositor._sources)),
-            "listeners": len(agent.federation.view._listeners),
+            "listeners": len(agent.federation.view._notifier.listeners),
             "requests": len(sip.user_agent._pending),
             "connections": len(sip.user_agent._connections),
             "answers": len(sip.mailbox_answers),

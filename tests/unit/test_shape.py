@@ -23,8 +23,6 @@ LARGE = {
     "agent/eventfed_agent/members/member.py:Member": (24, 9),
     "agent/eventfed_agent/pjsip/sip/_outbound_publication.py:OutboundPublication": (18, 6),
     "agent/eventfed_agent/pjsip/sip/_user_agent.py:UserAgent": (16, 4),
-    "events/eventfed/core/outbox.py:Outbox": (18, 5),
-    "events/eventfed/core/view.py:View": (23, 3),
     "operator/eventfed_operator/reconciler.py:Keeper": (20, 9),
 }
 """Classes above a limit: (attributes, parameters) at most. Numbers may sink and entries may go, none may be added."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["Callbacks", "call_soon"]
+__all__ = ["Callbacks", "Notifier", "call_soon"]
 
 _T = TypeVar("_T")
 
@@ -31,3 +31,34 @@ class Callbacks(Generic[_T]):
     def call(self, argument: _T) -> None:
         for callback in tuple(self._callbacks):
             call_soon(callback, argument)
+
+
+class Notifier:
+    """Calls its listeners once for many changes.
+
+    Args:
+        soon: runs a callback a little later; by default at once.
+    """
+
+    def __init__(self, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
+        self.listeners: list[Callable[[], None]] = []
+        self.waits = False
+        """Whether they will be called already."""
+        self._soon = soon or (lambda callback: callback())
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` after changes; the result ends that."""
+        self.listeners.append(callback)
+        return lambda: self.listeners.remove(callback) if callback in self.listeners else None
+
+    def notify(self) -> None:
+        """Something changed."""
+        if self.listeners and not self.waits:
+            self.waits = True
+            self._soon(self._call)
+
+    def _call(self) -> None:
+        # First: what a listener changes is told by another call.
+        self.waits = False
+        for callback in tuple(self.listeners):
+            callback()

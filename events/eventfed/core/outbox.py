@@ -48,6 +48,19 @@ class _Flight(NamedTuple):
     is_trial: bool
 
 
+class _Unwell:
+    """The subjects of which the bus does not take what is published."""
+
+    def __init__(self) -> None:
+        self.refusals: dict[str, str] = {}
+        self.unanswered: dict[str, None] = {}
+
+    def forget(self, subject: str) -> None:
+        """All is well there, or nothing is to be published."""
+        self.refusals.pop(subject, None)
+        self.unanswered.pop(subject, None)
+
+
 class Outbox:
     """What is still to be published.
 
@@ -80,14 +93,19 @@ class Outbox:
         self._number = 0
         self._trials = 0
         self._at_once = 1
-        self._refusals: dict[str, str] = {}
-        self._unanswered: dict[str, None] = {}
+        self._unwell = _Unwell()
         self.on_put: Callable[[], None] = lambda: None
         """Called whenever there is something more to send."""
-        self.refusals: Mapping[str, str] = MappingProxyType(self._refusals)
+
+    @property
+    def refusals(self) -> Mapping[str, str]:
         """Subject → why the bus refuses what stands under it, until it takes it. Read only."""
-        self.unanswered: Mapping[str, None] = MappingProxyType(self._unanswered)
+        return MappingProxyType(self._unwell.refusals)
+
+    @property
+    def unanswered(self) -> Mapping[str, None]:
         """Subjects of which the bus let the deadline pass, until it answers. Read only."""
+        return MappingProxyType(self._unwell.unanswered)
 
     def __len__(self) -> int:
         """How many subjects are waiting or in flight."""
@@ -104,7 +122,7 @@ class Outbox:
         """Do not publish what waits under this subject. What is in flight stays so until answered."""
         for queue in (self._urgent, self._waiting, self._aside):
             queue.pop(subject, None)
-        self._forget_trouble(subject)
+        self._unwell.forget(subject)
 
     def take(self, now: float) -> list[tuple[str, str, Message]]:
         """(token, subject, message) of all that may be sent now; each is in flight from then on."""
@@ -132,7 +150,7 @@ class Outbox:
                 continue
             message = publication.build()
             if message is None:
-                self._forget_trouble(subject)
+                self._unwell.forget(subject)
                 continue
             most -= 1
             self._number += 1
@@ -159,15 +177,15 @@ class Outbox:
         if isinstance(answer, Refusal):
             self.counters.refused += 1
             if flight.publication.refused(answer):
-                self._unanswered.pop(subject, None)
-                self._refusals[subject] = answer.text
+                self._unwell.unanswered.pop(subject, None)
+                self._unwell.refusals[subject] = answer.text
                 self._backoff.failed(now)
                 self._set_aside(flight)
                 return
         else:
             self.counters.acknowledged += 1
             flight.publication.stored(answer)
-        self._forget_trouble(subject)
+        self._unwell.forget(subject)
         if flight.is_trial:
             self._at_once = min(2 * self._at_once, self._window)
             self._backoff.succeeded(now)
@@ -182,7 +200,7 @@ class Outbox:
             expired = True
             self._land(token)
             self.counters.unanswered += 1
-            self._unanswered[flight.publication.subject] = None
+            self._unwell.unanswered[flight.publication.subject] = None
             self._set_aside(flight)
         if expired:
             # A bus that is slow but well has its answers heard: what it answers later than that counts for nothing.
@@ -201,7 +219,7 @@ class Outbox:
                 self._again(flight.publication)
             elif flight.publication.subject not in self._urgent and flight.publication.subject not in self._waiting:
                 self._aside[flight.publication.subject] = flight.publication
-        self._unanswered.clear()
+        self._unwell.unanswered.clear()
         self._at_once = 1
         self._backoff = Backoff(self._backoff.floor, self._backoff.limit)
 
@@ -232,7 +250,3 @@ class Outbox:
         queue = self._urgent if publication.urgent else self._waiting
         queue.setdefault(publication.subject, publication)
         self.on_put()
-
-    def _forget_trouble(self, subject: str) -> None:
-        self._refusals.pop(subject, None)
-        self._unanswered.pop(subject, None)

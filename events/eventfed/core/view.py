@@ -1,7 +1,6 @@
 """The view: what the stream says, in order, of every state and every lease. No I/O."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,9 +8,12 @@ from types import MappingProxyType
 from ..model.eid import EID
 from ..model.elements import EventType
 from ..model.event import Event, StateKey
-from ..model.kinds import KINDS
 from ..wire.leases import Lease
+from .callbacks import Notifier
 from .change_log import ChangeLog, Cursor
+from .lease_store import LeaseStore
+from .name_index import NameIndex
+from .tombstone_memory import TombstoneMemory
 
 __all__ = ["State", "View"]
 
@@ -24,9 +26,6 @@ class _Owner:
     open: dict[StateKey, None] = field(default_factory=dict)
     changes: int = 0
     epoch: int = 0
-
-
-_NOBODY: Mapping[EID, Event] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -77,15 +76,10 @@ class View:
         soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._states: dict[StateKey, State] = {}
-        self._leases: dict[EID, Lease] = {}
         self.states: Mapping[StateKey, State] = MappingProxyType(self._states)
         """Read only. An event of another revision may replace the one there at any await."""
-        self.leases: Mapping[EID, Lease] = MappingProxyType(self._leases)
-        """Live leases. Read only."""
         self.revision = 0
         """Grows with each change of a state."""
-        self.lease_revision = 0
-        """Grows with each change of a lease; a renewal that says the same is none."""
         self.incarnation = ""
         """The ``created`` time of the stream; empty before the first replay."""
         self.incarnations = 0
@@ -96,23 +90,25 @@ class View:
         """How many states were dropped because a newer one had been read."""
         self.lapsed = 0
         """How many states were dropped without a tombstone on the stream."""
-        self._clock = clock
-        self._soon = soon or (lambda callback: callback())
-        self._tombstone_ttl = tombstone_ttl
         self._log = ChangeLog(self._states)
-        self._listeners: list[Callable[[], None]] = []
-        self._notifying = False
+        self._notifier = Notifier(soon)
         self._owners: dict[EID, _Owner] = {}
-        # Nearly every name is of one server only, and a dict for each of them would be most of the memory.
-        self._values: dict[EventType, dict[str, Event | dict[EID, Event]]] = {
-            kind.type: {} for kind in KINDS.values() if kind.has_state
-        }
-        self._lease_sequences: dict[EID, int] = {}
-        self._lease_replays: dict[EID, int] = {}
+        self._names = NameIndex()
+        self._leases = LeaseStore()
+        self._tombstones = TombstoneMemory(tombstone_ttl, clock)
         self._replay = 0
-        self._graves: deque[tuple[float, StateKey, int]] = deque()
 
     # Reading
+
+    @property
+    def leases(self) -> Mapping[EID, Lease]:
+        """Live leases. Read only."""
+        return self._leases.live
+
+    @property
+    def lease_revision(self) -> int:
+        """Grows with each change of a lease; a renewal that says the same is none."""
+        return self._leases.revision
 
     def cursor(self) -> Cursor:
         """A place in the log of changed keys, at its beginning. It costs nothing while nobody asks it."""
@@ -120,8 +116,7 @@ class View:
 
     def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after changes of states, leases or `synced`, once for many; the result ends that."""
-        self._listeners.append(callback)
-        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
+        return self._notifier.listen(callback)
 
     def get(self, key: StateKey) -> Event | None:
         """The value of a state; None if it is unknown or gone."""
@@ -149,8 +144,7 @@ class View:
 
     def by_server(self, type: EventType, name: str) -> Mapping[EID, Event]:
         """What each server says of one name (``PJSIP/1001``, ``1001@default``); tombstones left out."""
-        there = self._values[type].get(name, _NOBODY)
-        return {there.eid: there} if isinstance(there, Event) else there
+        return self._names.get(type, name)
 
     def highest_epoch(self, eid: EID) -> int:
         """The highest epoch seen of a server, in leases and states; 0 for none."""
@@ -159,18 +153,19 @@ class View:
 
     def lease_sequence(self, eid: EID) -> int:
         """The stream sequence of the last lease, or of what ended it, in this incarnation; 0 for none."""
-        return self._lease_sequences.get(eid, 0)
+        return self._leases.sequence(eid)
 
     def is_complete(self, eid: EID) -> bool:
         """Whether the server's agent has published everything into this incarnation of the stream."""
-        lease = self._leases.get(eid)
+        lease = self._leases.live.get(eid)
+        # What a lease said of the stream before says nothing about this one.
         return lease is not None and lease.complete and lease.stream == self.incarnation
 
     # Writing
 
     def keep_tombstones(self, seconds: float) -> None:
         """Remember those that come for another time."""
-        self._tombstone_ttl = seconds
+        self._tombstones.ttl = seconds
 
     def begin_replay(self, incarnation: str) -> bool:
         """A replay of the stream begins. Returns whether it is another stream than before."""
@@ -180,33 +175,38 @@ class View:
         if reset:
             self.incarnation = incarnation
             self.incarnations += 1
-            self._lease_sequences.clear()
+            self._leases.forget_sequences()
             for key, state in self._states.items():
+                # The values stay shown: their owners will publish them again. Their numbers are of the lost store, and
+                # a store that was restored from a copy may begin below them.
                 state.epoch = state.sequence = state.stream_sequence = 0
                 state.on_stream = False
                 if state.tombstone:
                     self._close(key)
             for eid, owner in self._owners.items():
                 owner.changes += 1
-                owner.epoch = self._leases[eid].epoch if eid in self._leases else 0
-        self._notify()
+                lease = self._leases.live.get(eid)
+                owner.epoch = lease.epoch if lease is not None else 0
+        self._notifier.notify()
         return reset
 
     def end_replay(self) -> None:
         """All that was on the stream when the replay began has been put."""
-        for eid in [eid for eid in self._leases if self._lease_replays[eid] != self._replay]:
+        for eid in self._leases.not_read_in(self._replay):
+            # It ended while nothing was read here.
             self._drop_lease(eid)
         for key in [key for key, state in self._states.items() if state.on_stream and state.replay != self._replay]:
             self.lapse(key)
         self.synced = True
-        for eid in list(self._leases):
+        for eid in list(self._leases.live):
+            # Only now: a complete lease is read before the states that it speaks of.
             self._sweep(eid)
-        self._notify()
+        self._notifier.notify()
 
     def interrupt(self) -> None:
         """NATS is away, or the replay was cut off: what is known stays, but it may be old."""
         self.synced = False
-        self._notify()
+        self._notifier.notify()
 
     def put_state(self, key: StateKey, event: Event, stream_sequence: int) -> bool:
         """A value was read. Returns whether it is the state's value now (False for one that is older)."""
@@ -224,10 +224,12 @@ class View:
         state.on_stream = True
         state.replay = self._replay
         epoch, sequence = event.epoch, event.sequence
+        # The same numbers again are a replay, or a renewal. Under a tombstone they are a late write of a departed
+        # server, which must not light its lamps again; while it has a lease they are what its owner has put back.
         if epoch <= state.epoch and (
             epoch < state.epoch
             or sequence < state.sequence
-            or (sequence == state.sequence and state.tombstone and key.eid not in self._leases)
+            or (sequence == state.sequence and state.tombstone and key.eid not in self._leases.live)
         ):
             self.older += 1
             return False
@@ -236,14 +238,7 @@ class View:
             owner.epoch = epoch
         before = state.event
         state.event = event
-        names = self._values[key.type]
-        there = names.get(key.key)
-        if there is None or there is before:
-            names[key.key] = event
-        elif isinstance(there, Event):
-            names[key.key] = {there.eid: there, key.eid: event}
-        else:
-            there[key.eid] = event
+        self._names.put(event, before)
         if before is None or state.tombstone or not before.same_value(event):
             state.tombstone = False
             self._change(key, state)
@@ -257,6 +252,7 @@ class View:
             state.on_stream = True
             state.replay = self._replay
             owner = self._owners[key.eid]
+            # Something stands there that has to be buried one day, should its owner not come back.
             owner.open[key] = None
             owner.changes += 1
 
@@ -264,6 +260,7 @@ class View:
         """A marker was read: its owner took the state back, a deputy buried it, or its TTL has ended."""
         state = self._states.get(key)
         if state is None:
+            # Remembered though nothing is known to have stood there: an older value may still come.
             state = self._states[key] = State(None, False)
             self._owners.setdefault(key.eid, _Owner()).keys[key] = None
         state.stream_sequence = stream_sequence
@@ -278,30 +275,27 @@ class View:
         than was seen comes from a clock behind another's: then the old numbers count no longer.
         """
         eid = lease.eid
-        self._lease_sequences[eid] = stream_sequence
-        self._lease_replays[eid] = self._replay
+        self._leases.read(eid, stream_sequence, self._replay)
         owner = self._owners.setdefault(eid, _Owner())
         if lease.epoch < owner.epoch:
             for key in owner.keys:
                 state = self._states[key]
                 state.epoch = state.sequence = 0
         owner.epoch = lease.epoch
-        if self._leases.get(eid) != lease:
-            self._leases[eid] = lease
-            self.lease_revision += 1
-            self._notify()
+        if self._leases.put(lease):
+            self._notifier.notify()
         if self.synced:
+            # During a replay the states that the lease calls complete may not have been read yet.
             self._sweep(eid)
 
     def put_later_lease(self, eid: EID, stream_sequence: int) -> None:
         """A lease of a later version was read: somebody serves the member, so a lease that is known stays."""
-        self._lease_sequences[eid] = stream_sequence
-        self._lease_replays[eid] = self._replay
+        self._leases.read(eid, stream_sequence, self._replay)
 
     def put_lease_marker(self, eid: EID, stream_sequence: int) -> None:
         """The end of a lease was read: released, or lapsed."""
-        self._lease_sequences[eid] = stream_sequence
-        self._drop_lease(eid)
+        if self._leases.end(eid, stream_sequence):
+            self._notifier.notify()
 
     def lapse(self, key: StateKey) -> None:
         """Drop a value that is not on the stream (any more); a tombstone stands in its place."""
@@ -314,15 +308,15 @@ class View:
 
     def forget_old_tombstones(self) -> None:
         """Forget tombstones older than their TTL."""
-        now = self._clock()
-        while self._graves and self._graves[0][0] <= now:
-            _, key, revision = self._graves.popleft()
+        for key, revision in self._tombstones.old():
             state = self._states.get(key)
+            # Changed since, it has another entry. With a value on the stream it is not buried yet.
             if state is not None and state.tombstone and state.revision == revision and not state.on_stream:
                 del self._states[key]
                 owner = self._owners[key.eid]
                 del owner.keys[key]
-                if not owner.keys and key.eid not in self._leases:
+                # With a lease its epoch has to be known.
+                if not owner.keys and key.eid not in self._leases.live:
                     del self._owners[key.eid]
 
     def _sweep(self, eid: EID) -> None:
@@ -336,36 +330,21 @@ class View:
         if state.tombstone:
             return
         state.tombstone = True
-        names = self._values[key.type]
-        there = names.get(key.key)
-        if isinstance(there, dict):
-            there.pop(key.eid, None)
-        if not there or there is state.event:
-            names.pop(key.key, None)
+        # The event stays in the state: a tombstone's value is told to who asks what there was.
+        self._names.remove(key, state.event)
         self._change(key, state)
-        self._graves.append((self._clock() + self._tombstone_ttl, key, state.revision))
+        self._tombstones.add(key, state.revision)
 
     def _close(self, key: StateKey) -> None:
         self._owners[key.eid].open.pop(key, None)
 
     def _drop_lease(self, eid: EID) -> None:
-        if self._leases.pop(eid, None) is not None:
-            self.lease_revision += 1
-            self._notify()
+        if self._leases.drop(eid):
+            self._notifier.notify()
 
     def _change(self, key: StateKey, state: State) -> None:
         self.revision += 1
         state.revision = self.revision
         self._log.append(self.revision, key)
-        if not self._notifying:
-            self._notify()
-
-    def _notify(self) -> None:
-        if self._listeners and not self._notifying:
-            self._notifying = True
-            self._soon(self._call_listeners)
-
-    def _call_listeners(self) -> None:
-        self._notifying = False
-        for callback in tuple(self._listeners):
-            callback()
+        if not self._notifier.waits:
+            self._notifier.notify()
