@@ -184,7 +184,7 @@ async def test_a_third_party_gives_way_to_the_owner(clients: Clients, until: Unt
         a.publish(Event.device("Custom:lamp", DeviceState.BUSY, A))
         assert await a.flush(5)
         assert claim.held
-        await until(lambda: present(tool.get(lamp.state_key)).device_state is DeviceState.BUSY)
+        await until(lambda: [event.device_state for event in [tool.get(lamp.state_key)] if event] == [DeviceState.BUSY])
         await asyncio.sleep(0.5)
         assert tool.counters.corrected == 0
         assert a.counters.corrected == 0
