@@ -227,9 +227,7 @@ class Agent:
             self,
             filters=self._filters,
             timing=self.configuration.timing,
-            federation_eid=self.federation_eid,
             journal=self.journal,
-            on_delivered=self._delivered,
         )
         self.members[member.name] = member
         adapter.attach(member)
@@ -305,7 +303,8 @@ class Agent:
         """Somebody spoke from an address that no member has."""
         self.strangers.note(host, eid, self._loop.time())
 
-    def _delivered(self, event: Event) -> None:
+    def delivered(self, event: Event) -> None:
+        """A member took a state of another server."""
         if event.time:
             self.latencies.observe(self.wall_clock() - event.time)
 

@@ -32,12 +32,10 @@ def member() -> Any:
         MemberConfiguration(name="a", host="10.0.0.1"),
         cast(Adapter, SimpleNamespace(is_alive=is_alive, expect_restart=lambda: None)),
         cast(Federation, SimpleNamespace()),
-        cast(Registry, SimpleNamespace()),
+        cast(Registry, SimpleNamespace(federation_eid=EID.derive("eventfed/test"))),
         filters=Filters((EventSpec.model_validate({"type": "device_state"}),)),
         timing=TimingSection(),
-        federation_eid=EID.derive("eventfed/test"),
         journal=Journal(structlog.testing.CapturingLogger()),
-        on_delivered=lambda event: None,
     )
     identity = SimpleNamespace(
         eid=OWN, outdated=False, duplicate_of=None, hears=lambda: True, spoke=lambda: None, appear=lambda: None

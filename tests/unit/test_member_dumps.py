@@ -29,12 +29,10 @@ def member() -> Member:
         MemberConfiguration(name="a", host="10.0.0.1"),
         cast(Adapter, SimpleNamespace(is_alive=is_alive)),
         cast(Federation, SimpleNamespace()),
-        cast(Registry, SimpleNamespace()),
+        cast(Registry, SimpleNamespace(federation_eid=EID.derive("eventfed/test"))),
         filters=Filters((EventSpec.model_validate({"type": "device_state"}),)),
         timing=TimingSection(),
-        federation_eid=EID.derive("eventfed/test"),
         journal=Journal(structlog.testing.CapturingLogger()),
-        on_delivered=lambda event: None,
     )
 
 

@@ -75,12 +75,10 @@ def member(server: Server) -> Member:
         MemberConfiguration(name="a", host="10.0.0.1"),
         cast(Adapter, server),
         cast(Federation, SimpleNamespace()),
-        cast(Registry, SimpleNamespace(strangers=Strangers())),
+        cast(Registry, SimpleNamespace(strangers=Strangers(), federation_eid=FEDERATION)),
         filters=Filters((EventSpec(type="device_state"),)),
         timing=TimingSection(),
-        federation_eid=FEDERATION,
         journal=Journal(structlog.testing.CapturingLogger()),
-        on_delivered=lambda event: None,
     )
 
 

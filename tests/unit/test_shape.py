@@ -20,7 +20,7 @@ DATA = {"Spec", "NamedTuple", "Protocol", "Enum", "StrEnum", "IntEnum", "BaseMod
 LARGE = {
     "agent/eventfed_agent/agent.py:Agent": (22, 5),
     "agent/eventfed_agent/members/injection.py:Injector": (18, 8),
-    "agent/eventfed_agent/members/member.py:Member": (24, 9),
+    "agent/eventfed_agent/members/member.py:Member": (22, 7),
     "agent/eventfed_agent/pjsip/sip/_outbound_publication.py:OutboundPublication": (18, 6),
     "agent/eventfed_agent/pjsip/sip/_user_agent.py:UserAgent": (16, 4),
     "operator/eventfed_operator/reconciler.py:Keeper": (20, 9),

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 
 from eventfed import EID, Event, EventType, Federation, StateKey, kind_of
 from eventfed.spec import VoicemailStorage
@@ -48,9 +47,7 @@ class Member:
         *,
         filters: Filters,
         timing: TimingSection,
-        federation_eid: EID,
         journal: Journal,
-        on_delivered: Callable[[Event], None],
     ) -> None:
         self.configuration = configuration
         self.counters = MemberCounters()
@@ -61,9 +58,7 @@ class Member:
         self._federation = federation
         self._registry = registry
         self._filters = filters
-        self._federation_eid = federation_eid
         self._journal = journal
-        self._on_delivered = on_delivered
         self.turns = MemberTurns()
         self._rounds = DumpRounds(self.dumps, self.turns, adapter, self)
         self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
@@ -221,7 +216,7 @@ class Member:
         if self.eid == eid:
             return self.duplicate_of is None
         configured = self.configuration.eid
-        if eid == self._federation_eid or (configured is not None and configured != str(eid)):
+        if eid == self._registry.federation_eid or (configured is not None and configured != str(eid)):
             self.counters.foreign += 1
             expected = configured or "one of its own"
             self._journal.warn("foreign_eid", self.name, eid=str(eid), expected=expected)
@@ -328,7 +323,7 @@ class Member:
         slots = MailboxSlots(eid, filters.storage, filters.injection, contended_pause=pause)
         injector = Injector(
             eid=eid,
-            federation_eid=self._federation_eid,
+            federation_eid=self._registry.federation_eid,
             view=self._federation.view,
             filters=self._filters,
             slots=slots,
@@ -385,7 +380,7 @@ class Member:
         return self.identity.held
 
     def delivered(self, event: Event) -> None:
-        self._on_delivered(event)
+        self._registry.delivered(event)
 
     def dropped(self, item: Item, why: str) -> None:
         tell_dropped(self._journal, self.name, item, why)

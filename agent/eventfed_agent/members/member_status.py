@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from eventfed import EID
+from eventfed import EID, Event
 from eventfed.wire.report import MemberState
 
 from ..configuration import MemberConfiguration
@@ -38,6 +38,8 @@ class Registry(Protocol):
     """The agent, as its members see it."""
 
     strangers: Strangers
+    federation_eid: EID
+    """Stands for "the others" in what a member is given."""
 
     def holder(self, eid: EID) -> "Holder | None":
         """The member of this agent that has the EID."""
@@ -45,6 +47,10 @@ class Registry(Protocol):
 
     def is_gone(self, uid: str) -> bool:
         """Whether it is certain that the server of another lease is no more."""
+        ...
+
+    def delivered(self, event: Event) -> None:
+        """A member took a state of another server."""
         ...
 
     async def answers(self, address: str) -> bool:
