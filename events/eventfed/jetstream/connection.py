@@ -101,11 +101,8 @@ class Client(nats.aio.client.Client):
             # A replay would otherwise keep all other tasks waiting for as long as there are bytes to read.
             await asyncio.sleep(0)
 
-    def publish_now(self, subject: str, body: bytes, reply: str = "", headers: Mapping[str, str] | None = None) -> None:
-        """Publish in this turn of the event loop.
-
-        nats-py's `publish` leaves the writing to a task, one turn later. Here that task has what the socket does not
-        take at once, and all that goes by WebSocket.
+    def put(self, subject: str, body: bytes, reply: str = "", headers: Mapping[str, str] | None = None) -> None:
+        """Have a message published by the next `write`.
 
         Args:
             headers: names and values without line breaks.
@@ -127,6 +124,15 @@ class Client(nats.aio.client.Client):
         self.stats["out_bytes"] += len(body)
         self._pending.append(command)
         self._pending_data_size += len(command)
+
+    def write(self) -> None:
+        """Write what was `put`, in this turn of the event loop.
+
+        nats-py's `publish` leaves the writing to a task, one turn later. Here that task has what the socket does not
+        take at once, and all that goes by WebSocket.
+        """
+        if not self._pending:
+            return
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None and not writer.transport.get_write_buffer_size():
             pending, self._pending, self._pending_data_size = self._pending, [], 0

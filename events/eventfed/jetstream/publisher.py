@@ -47,8 +47,8 @@ class Publisher:
         self._client: Client | None = None
         self._inbox = ""
         self._sending = False
-        self._watched = False
-        """Whether the task waits for no longer than until the next deadline of the outbox."""
+        self._gathering = False
+        """Whether something was sent in this turn of the event loop: what follows is gathered until the next."""
         outbox.on_put = self._put
 
     def send(self, subject: str, body: bytes) -> bool:
@@ -80,16 +80,13 @@ class Publisher:
             self._plain.clear()
 
     def _put(self) -> None:
-        """There is something more to send: do so in this very turn, if we are not just about it."""
-        if self._client is None or self._sending:
-            self._wake.set()
-            return
-        try:
-            self._send_all(self._client)
-        except nats.errors.Error:
-            self._wake.set()  # the task will find out
-        if not self._watched:
-            self._wake.set()
+        """There is something more to send. The first is sent in this very turn; more share one write in the next."""
+        if self._client is not None and not self._sending and not self._gathering:
+            # If the connection is gone, the task will find out.
+            with contextlib.suppress(nats.errors.Error):
+                self._send_all(self._client)
+            self._gathering = True
+        self._wake.set()
 
     def _send_all(self, client: Client) -> None:
         self._sending = True
@@ -97,27 +94,25 @@ class Publisher:
             now = self._clock()
             for token, subject, message in self._outbox.take(now):
                 try:
-                    client.publish_now(subject, message.body, f"{self._inbox}.{token}", headers_of(message))
+                    client.put(subject, message.body, f"{self._inbox}.{token}", headers_of(message))
                 except nats.errors.MaxPayloadError:
                     self._outbox.answer(token, _TOO_LARGE, now)
             while self._plain:
                 with contextlib.suppress(nats.errors.MaxPayloadError):
-                    client.publish_now(*self._plain.popleft())
+                    client.put(*self._plain.popleft())
+            client.write()
         finally:
             self._sending = False
 
     async def _wait(self) -> None:
         # Give the read loop a turn, and callers the chance to put more: many publications share one wake-up.
         await asyncio.sleep(0)
-        wait = self._outbox.next_time(self._clock())
-        # What is sent meanwhile has a deadline that is later still.
-        self._watched = wait is not None
+        self._gathering = False
         try:
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout(self._outbox.next_time(self._clock())):
                 await self._wake.wait()
         except TimeoutError:
             pass
-        self._watched = False
         self._wake.clear()
 
     def _answer(self, message: Msg) -> None:

@@ -122,7 +122,8 @@ class Reader:
         def ask() -> None:
             request = consumer.request()
             if request is not None:
-                client.publish_now(f"{self._prefix}.CONSUMER.MSG.NEXT.{place}", request, inbox)
+                client.put(f"{self._prefix}.CONSUMER.MSG.NEXT.{place}", request, inbox)
+                client.write()
 
         def receive(message: Msg) -> None:
             if broken.done():
