@@ -39,9 +39,11 @@ QUEUE = Other("takes from a queue, and waits for what is put there")
 WAITS = Other("waits for a state of this process, and asks nobody")
 ONCE = Other("goes through a list once")
 TABLE: dict[str, Retry | Period | Other] = {
+    "eventfed_agent.agent.Agent.__aenter__": ONCE,
     "eventfed_agent.agent.Agent._follow_rosters": QUEUE,
     "eventfed_agent.agent.Agent._start": Retry("a member whose task failed", "Agent._serve"),
     "eventfed_agent.agent.Agent._stop_members": ONCE,
+    "eventfed_agent.agent.Agent.answers": ONCE,
     "eventfed_agent.members.dump_rounds.DumpRounds._round": Other("waits for what the member sends by itself"),
     "eventfed_agent.members.dump_rounds.DumpRounds.run": Retry("dumps of a member", "DumpRounds._ask"),
     "eventfed_agent.members.dumps.Dumps.__init__": Retry("dumps of a member", "Dumps._again"),
@@ -56,12 +58,12 @@ TABLE: dict[str, Retry | Period | Other] = {
     "eventfed_agent.members.injection.Injector._drain": Retry("injections into a member"),
     "eventfed_agent.members.injection.Injector.wait_idle": WAITS,
     "eventfed_agent.members.liveness.Liveness.run": Period("OPTIONS each keep_alive"),
-    "eventfed_agent.members.member.Member._lost_touch": Other("a change of state is told after its time"),
+    "eventfed_agent.members.member.Member.lost_touch": Other("a change of state is told after its time"),
     "eventfed_agent.members.member.Member._watch_silence": WAITS,
     "eventfed_agent.pjsip.adapter.PjsipAdapter._publish": Other("each secret once, while one is being replaced"),
     "eventfed_agent.pjsip.deferred_answers.MailboxAnswers._time_is_up": Other("an answer that is due"),
     "eventfed_agent.pjsip.deferred_answers.MailboxAnswers.answer": Other("an answer that is due"),
-    "eventfed_agent.pjsip.intrusions.IntrusionWatch.suspect": Other("a suspicion ends"),
+    "eventfed_agent.members.intrusions.IntrusionWatch.suspect": Other("a suspicion ends"),
     "eventfed_agent.pjsip.sip._connections.Connections.close": ONCE,
     "eventfed_agent.pjsip.sip._publisher.Publisher._run": Other(
         "a 412 has one request follow, as RFC 3903 4.1 says: OutboundPublication counts it"
@@ -105,6 +107,7 @@ TABLE: dict[str, Retry | Period | Other] = {
     "eventfed.core.upkeep.Renewals.turn": Other("gives a few own states at each tick"),
     "eventfed.core.outbox.Outbox.__init__": Retry("what NATS refused", "Outbox.answer"),
     "eventfed.core.outbox.Outbox.give_up_all": Retry("what NATS refused", "Outbox.answer"),
+    "eventfed.core.tombstone_memory.TombstoneMemory.old": Other("gives what is old enough, each once"),
     "eventfed.core.watch.watch": QUEUE,
     "eventfed.jetstream.bus.JetStreamBus.run.session": ONCE,
     "eventfed.federation.Federation._tick_until_cancelled": Other(
