@@ -68,8 +68,12 @@ class Federation:
         agents, bus = self.agents, self.bus
         told = f"{self.name}, {self.seconds:.0f} s: {dict(agents)}, messages on the bus {dict(bus)}"
         print(told)
-        quiet = set(agents) - {"publications prolonged", "renewals of states"}
+        # One sweep an hour, to a tenth, asks each server for a dump without any evidence.
+        sweeps = len(SERVERS) * int(self.seconds / (0.9 * 3600))
+        assert agents["dumps"] <= sweeps, told
+        quiet = set(agents) - {"dumps", "publications prolonged", "renewals of states", "states heard"}
         assert {what: agents[what] for what in quiet if agents[what]} == {}, told
+        assert sweeps or not agents["states heard"], told
         # Renewals of states are apart: each at a third of its TTL of six hours.
         assert agents["renewals of states"] <= 1 + self.states * self.seconds / 7200, told
         assert bus["state"] == agents["renewals of states"], told

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from eventfed.model.device_kinds import PROBE_PREFIX
 from eventfed_lab import AgentProcess, AmiEvents, Pbx, ProcessFigures, Subscription, process_figures
 from soak_bus import ASKED_FOR, BusCount
 from soak_federation import Load
@@ -104,7 +105,13 @@ class Watched:
         for server, metrics in agents.items():
             for (name, label), value in metrics.items():
                 _take(counts, server, name, label, int(value))
-        announced = [message for events in self._events for _, message in events.drain()]
+        # The probe that ends a dump is announced too; whether a dump was asked for, the dumps tell.
+        announced = [
+            message
+            for events in self._events
+            for _, message in events.drain()
+            if not message["Device"].startswith(PROBE_PREFIX)
+        ]
         self._announced += len(announced)
         counts.announced = self._announced
         seen = [f"announced {message['Device'] or message['Mailbox']}" for message in announced[-3:]]
