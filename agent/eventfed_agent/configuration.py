@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import tomllib
+import urllib.parse
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -74,6 +75,17 @@ def _check_host(text: str) -> str:
         ) from None
 
 
+def _is_server(url: str) -> bool:
+    """Whether it is a URL of NATS with a host, without user or password; its port, where given, is one of TCP's."""
+    if not re.fullmatch(r"(nats|tls|ws|wss)://[^/\s@]+", url):
+        return False
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port that is no number or too large, of brackets that hold no IPv6 address
+        return False
+
+
 def _check_eid(text: str) -> str:
     return str(EID.parse(text))
 
@@ -113,7 +125,7 @@ class NatsSection(Spec):
     @classmethod
     def _check_servers(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
         for server in servers:
-            if not re.fullmatch(r"(nats|tls|ws|wss)://[^/\s@]+", server):
+            if not _is_server(server):
                 shown = re.sub(r".*@", "...@", server, flags=re.DOTALL)
                 raise ValueError(f"{shown!r}: write nats://HOST:4222 or tls://HOST:4222, without user or password")
         return servers

@@ -71,11 +71,13 @@ async def test_while_the_server_alone_has_the_next_one_it_is_told_and_then_it_he
         await until(lambda: client.connected and client.problem is None)
 
 
-async def test_a_file_that_is_gone_is_named_and_awaited(
-    tmp_path: Path, quick: FederationSettings, until: Until
+@pytest.mark.parametrize("kind", SECRETS)
+@pytest.mark.parametrize("left", [None, b"", b"half of it"], ids=["gone", "empty", "half written"])
+async def test_a_file_that_cannot_be_used_is_told_of_and_awaited(
+    left: bytes | None, kind: Callable[[Path], Secret], tmp_path: Path, quick: FederationSettings, until: Until
 ) -> None:
-    secret = password(tmp_path)
-    file = secret.fields["password_file"]
+    secret = kind(tmp_path)
+    kept = {path: path.read_bytes() for path in secret.fields.values() if isinstance(path, Path)}
     async with (
         running(secret) as (server, section),
         Federation.connect(
@@ -83,11 +85,18 @@ async def test_a_file_that_is_gone_is_named_and_awaited(
         ) as client,
     ):
         assert await client.wait_synced(5), client.problem
-        file.unlink()
+        for path in kept:
+            if left is None:
+                path.unlink()
+            else:
+                path.write_bytes(left)
         await server.restart()
-        await until(lambda: str(file) in str(client.problem))
+        await until(lambda: client.counters.connect_failures > 2 and client.problem is not None)
         assert not client.connected
-        file.write_text("first\n")
+        if left is None:
+            assert secret.scheme == "tls" or any(str(path) in present(client.problem) for path in kept)
+        for path, content in kept.items():
+            path.write_bytes(content)
         await until(lambda: client.connected and client.problem is None)
 
 

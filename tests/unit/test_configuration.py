@@ -80,6 +80,13 @@ WRONG = {
         LEAST.replace("nats://", ""),
         r"nats\.servers: .*write nats://HOST:4222 or tls://HOST:4222",
     ),
+    **{
+        f"a server at {where}": (
+            LEAST.replace("127.0.0.1:4222", where),
+            r"nats\.servers: .*write nats://HOST:4222 or tls://HOST:4222",
+        )
+        for where in ("127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1:port", ":4222", "[::1", "[zz]:4222")
+    },
     "a password in a server": (LEAST.replace("nats://", "nats://me:secret@"), "without user or password"),
     "two ways in": (
         LEAST + 'token_file = "/run/t"\ncredentials_file = "/run/c"\n',

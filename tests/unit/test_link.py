@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import nats.errors
 import pytest
 
-from eventfed import BusListener, FederationSettings
+from eventfed import BusListener, Credentials, FederationSettings
 from eventfed.jetstream import link as module
-from eventfed.jetstream.connection import Client, ConnectionLost
+from eventfed.jetstream.connection import Client, ConnectionLost, open_connection
 from eventfed.jetstream.link import Link
 
 
@@ -79,3 +80,29 @@ async def test_a_cancellation_that_a_library_swallows_ends_it_all_the_same(monke
     done, _ = await asyncio.wait([running], timeout=2)
     assert done
     assert running.cancelled()
+
+
+def _unheard(problem: str) -> None:
+    raise AssertionError(problem)
+
+
+@pytest.mark.parametrize("url", ["nats://127.0.0.1:99999", "nats://127.0.0.1:port", "nats://:4222", "nats://[::1"])
+async def test_a_url_that_no_connection_can_be_made_of_is_a_connection_lost(url: str) -> None:
+    with pytest.raises(ConnectionLost, match="no connection to NATS"):
+        async with open_connection(
+            [url], name="t", settings=FederationSettings(), credentials=None, on_problem=_unheard
+        ):
+            pass
+
+
+@pytest.mark.parametrize("seed", [None, "", "half of a seed"])
+async def test_a_seed_that_cannot_be_used_is_a_connection_lost(seed: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "seed"
+    if seed is not None:
+        file.write_text(seed)
+    credentials, settings = Credentials(nkey_seed_file=file), FederationSettings()
+    with pytest.raises(ConnectionLost):
+        async with open_connection(
+            ["nats://127.0.0.1:1"], name="t", settings=settings, credentials=credentials, on_problem=_unheard
+        ):
+            pass

@@ -142,6 +142,9 @@ class Client(nats.aio.client.Client):
 
     async def dispose(self) -> None:
         """Close it, politely if that goes fast: a server that hangs would keep what was not sent for ever."""
+        if self._flush_queue is None:
+            # connect() refused what it was given, as a URL or an nkey's seed, before it made anything to close.
+            return
         with contextlib.suppress(OSError, nats.errors.Error, TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self.close()
