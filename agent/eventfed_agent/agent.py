@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -96,8 +97,9 @@ class Agent:
             stack.push_async_callback(self._stop_members)
             self._serve_wanted()
             if (node := configuration.roster_node) is not None:
-                reports = report_for_ever(self.federation, self.members, node, self.journal)
-                self._following = [self._tasks.create_task(one) for one in (self._follow_rosters(node), reports)]
+                reports = partial(report_for_ever, self.federation, self.members, node, self.journal)
+                works = {"roster_failed": partial(self._follow_rosters, node), "report_failed": reports}
+                self._following = [self._tasks.create_task(self._keep_up(*one)) for one in works.items()]
             self._stack = stack.pop_all()
         return self
 
@@ -157,6 +159,18 @@ class Agent:
                 if member.name not in partings:
                     member.refilter(self._filters)
 
+    async def _keep_up(self, failure: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do what concerns no single member until cancelled. A failure ends no member: the work begins again."""
+        backoff = Backoff(_RESTART_PAUSE, _RESTART_LIMIT)
+        while True:
+            await until_due(backoff)
+            backoff.succeeded(self._loop.time())
+            try:
+                await work()
+            except Exception:
+                backoff.failed(self._loop.time())
+                self.journal.failed(failure, self.configuration.agent.name)
+
     async def _follow_rosters(self, node: str) -> None:
         """Serve what the roster of our node lists. When it is lost or taken away, the last one counts."""
         changed = asyncio.Event()
@@ -168,7 +182,12 @@ class Agent:
                 if roster is not None and roster != self._roster:
                     self.journal.info("roster_changed", node, members=len(roster.members))
                     before, self._roster = self._roster, roster
-                    self._configure(before)
+                    try:
+                        self._configure(before)
+                    except BaseException:
+                        # It was not taken over, or in part alone: the next attempt does it from the same beginning.
+                        self._roster = before
+                        raise
                 for member in self.members.values():
                     member.identity.rosters_changed()
                 await changed.wait()

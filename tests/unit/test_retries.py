@@ -41,6 +41,7 @@ ONCE = Other("goes through a list once")
 TABLE: dict[str, Retry | Period | Other] = {
     "eventfed_agent.agent.Agent.__aenter__": ONCE,
     "eventfed_agent.agent.Agent._follow_rosters": QUEUE,
+    "eventfed_agent.agent.Agent._keep_up": Retry("rosters and reports, after one of them failed"),
     "eventfed_agent.agent.Agent._start": Retry("a member whose task failed", "Agent._serve"),
     "eventfed_agent.agent.Agent._stop_members": ONCE,
     "eventfed_agent.agent.Agent.answers": ONCE,
