@@ -1,10 +1,31 @@
 """Tasks that run as long as something is open."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
-__all__ = ["end_if_cancelled", "in_background"]
+__all__ = ["end_if_cancelled", "heed_cancellation", "in_background"]
+
+_T = TypeVar("_T")
+
+
+async def heed_cancellation(call: Awaitable[_T]) -> _T:
+    """Await a library's call, and end with it if somebody cancels this task meanwhile.
+
+    `asyncio.wait_for` of Python 3.11 returns the result, and no `CancelledError`, if the result comes in the turn of
+    the event loop in which the task is cancelled. nats-py also catches `CancelledError` where it writes. A loop around
+    such a call would go on, and the one who cancelled it would wait without end.
+
+    Raises:
+        asyncio.CancelledError: this task is to end.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    result = await call
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
 
 
 def end_if_cancelled() -> None:

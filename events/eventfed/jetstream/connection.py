@@ -20,6 +20,7 @@ from nats.protocol import command as prot_command
 
 from ..core.settings import Credentials, FederationSettings
 from ..model.errors import EventfedError
+from ..tasks import heed_cancellation
 
 __all__ = ["Client", "ConnectionLost", "InsecureConnection", "explain", "open_connection"]
 
@@ -39,7 +40,7 @@ class InsecureConnection(ConnectionLost):
 
 class Client(nats.aio.client.Client):
     """nats-py's client, whose read loop survives headers and subjects that are not UTF-8, which leaves nothing
-    behind when it is done, and which says nothing in clear where TLS is asked for.
+    behind when it is done, whose calls can always be cancelled, and which says nothing in clear where TLS is asked for.
 
     Args:
         tls_required: nothing is sent before TLS stands.
@@ -65,6 +66,18 @@ class Client(nats.aio.client.Client):
                 "wss:// for ws://, or ask for no TLS"
             )
         return super()._connect_command()
+
+    async def connect(self, *arguments: Any, **options: Any) -> None:
+        await heed_cancellation(super().connect(*arguments, **options))
+
+    async def publish(self, *arguments: Any, **options: Any) -> None:
+        await heed_cancellation(super().publish(*arguments, **options))
+
+    async def request(self, *arguments: Any, **options: Any) -> nats.aio.msg.Msg:
+        return await heed_cancellation(super().request(*arguments, **options))
+
+    async def subscribe(self, *arguments: Any, **options: Any) -> Subscription:
+        return await heed_cancellation(super().subscribe(*arguments, **options))
 
     async def subscribe_directly(self, subject: str, take: Callable[[nats.aio.msg.Msg], None]) -> Subscription:
         """Call `take` with each message in the very turn of the event loop in which it was read.
@@ -232,7 +245,7 @@ async def open_connection(
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
-                    connect_timeout=settings.connect_timeout,  # type: ignore[arg-type]
+                    connect_timeout=settings.connect_timeout,
                     ping_interval=_PING_INTERVAL,
                     max_outstanding_pings=2,
                     pending_size=0,
