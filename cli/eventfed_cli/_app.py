@@ -43,6 +43,7 @@ Config = Annotated[
     Path, typer.Option("--config", help="The agent's TOML file.", envvar="EVENTFED_CONFIG", show_default=False)
 ]
 Transport = Literal["udp", "tcp"]
+PbxDistribution = Literal["freepbx", "wazo", "vitalpbx"]
 
 
 def _version(wanted: bool) -> None:
@@ -259,16 +260,27 @@ def asterisk_config(
         typer.Option("--include", help="With --agent: each include of the agent's device_state events."),
     ] = None,
     expiration: Annotated[int, typer.Option("--expiration", help="Of the publications, in seconds.")] = 60,
+    distribution: Annotated[
+        PbxDistribution | None,
+        typer.Option("--for", help="A distribution that writes pjsip.conf itself: say where the lines survive."),
+    ] = None,
 ) -> None:
     """Print the part of pjsip.conf by which a server talks with its agent; include it at the end of that file.
+
+    FreePBX, Wazo and VitalPBX write pjsip.conf themselves: with --for, the first lines say which file of theirs
+    survives.
 
     \b
     Examples:
       $ eventfed asterisk-config --config agent.toml --member pbx-a
       $ eventfed asterisk-config --agent 10.0.0.1:5066 --token-file token
       $ eventfed asterisk-config --agent 10.0.0.1:5066 --token-file token --include '^(PJSIP|Dongle)/'
+      $ eventfed asterisk-config --config agent.toml --member pbx-a --for freepbx
     """
     from ._asterisk_config import snippet_from_file, snippet_from_options
+    from ._distributions import DISTRIBUTIONS
+
+    place = DISTRIBUTIONS[distribution].place if distribution is not None else ()
 
     if config is not None:
         if token_file or previous_token_file:
@@ -281,6 +293,7 @@ def asterisk_config(
             agent=agent,
             expiration=expiration,
             tell=lambda line: typer.echo(f"eventfed: {line}", err=True),
+            place=place,
         )
     elif agent is not None:
         text = snippet_from_options(
@@ -290,6 +303,7 @@ def asterisk_config(
             previous_token_file=previous_token_file,
             expiration=expiration,
             include=include or (),
+            place=place,
         )
     else:
         raise typer.BadParameter("give --agent ADDRESS:PORT, or --config with --member")

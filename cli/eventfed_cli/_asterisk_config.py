@@ -28,8 +28,11 @@ def snippet_from_options(
     previous_token_file: Path | None,
     expiration: int,
     include: Sequence[str] = (),
+    place: Sequence[str] = (),
 ) -> str:
     """The snippet for servers of the agent at `agent` (``ADDRESS:PORT``) whose devices `include` chooses, if any.
+
+    `place` are the lines that say where it goes (`Distribution.place`).
 
     Raises:
         ConfigurationError: for an address or secret that cannot be used.
@@ -47,11 +50,18 @@ def snippet_from_options(
         previous_token=read_secret(previous_token_file),
         expiration=expiration,
         device_filter=device_filter([EventSpec(type="device_state", include=tuple(include))]),
+        place=place,
     )
 
 
 def snippet_from_file(
-    file: Path, member: str | None, *, agent: str | None, expiration: int, tell: Callable[[str], None]
+    file: Path,
+    member: str | None,
+    *,
+    agent: str | None,
+    expiration: int,
+    tell: Callable[[str], None],
+    place: Sequence[str] = (),
 ) -> str:
     """The snippet for one member of an agent's file; `agent` replaces the address that the agent listens on.
 
@@ -70,6 +80,7 @@ def snippet_from_file(
         previous_token=read_secret(configuration.agent.previous_token_file),
         expiration=expiration,
         device_filter=device_filter(configuration.events),
+        place=place,
     )
 
 

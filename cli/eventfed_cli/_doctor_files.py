@@ -14,6 +14,7 @@ from eventfed.spec import VoicemailStorage
 from eventfed_agent.members.names import Filters
 
 from ._asterisk_files import AsteriskFile, Section, Source, read_asterisk_file
+from ._distributions import Distribution, recognise
 from ._findings import Finding, not_checked, ok, problem
 
 __all__ = ["ServerFiles", "poll_finding", "read_server_files"]
@@ -32,6 +33,8 @@ class ServerFiles:
     pjsip: AsteriskFile
     voicemail: AsteriskFile
     asterisk: AsteriskFile
+    distribution: Distribution | None = None
+    """The one that writes ``pjsip.conf``, if it was recognised."""
 
     @property
     def open_endpoints(self) -> list[str]:
@@ -107,9 +110,10 @@ class ServerFiles:
 
     def _snippet(self, member: str, tokens: list[SecretStr]) -> Finding:
         check, name = "pjsip.conf", self._our_endpoint_name
-        advice = (
-            f"include what `eventfed asterisk-config --config FILE --member {member}` prints at the end of pjsip.conf"
-        )
+        command = f"eventfed asterisk-config --config FILE --member {member}"
+        advice = f"include what `{command}` prints at the end of pjsip.conf"
+        if (writer := self.distribution) is not None:
+            advice = f"install what `{command} --for {writer.key}` prints; {writer.advice}"
         if not name:
             return problem(member, check, f"there is no inbound-publication {RESOURCE}", advice)
         endpoint = next((section for section in self.pjsip.of_type("endpoint") if section.name == name), None)
@@ -154,17 +158,19 @@ class ServerFiles:
             ]
         if not rivals:
             return ok(member, check, f"{','.join(order)}: no other endpoint is identified before the agent's")
-        line = identifier_order_line()
         place = (
             "put this into the section [global] of pjsip.conf"
             if section
             else "add to pjsip.conf: [global], type = global"
         )
+        change = f"{place}: {identifier_order_line()}"
+        if self.distribution is not None:
+            change = self.distribution.order_advice
         return problem(
             member,
             check,
             f"{','.join(order)}: {', '.join(rivals)} may be identified before the agent",
-            f"{place}: {line}",
+            change,
         )
 
     def _publishers(self, member: str) -> Finding:
@@ -253,6 +259,7 @@ def read_server_files(source: Source) -> ServerFiles:
         pjsip=read_asterisk_file("pjsip.conf", source),
         voicemail=read_asterisk_file("voicemail.conf", source),
         asterisk=read_asterisk_file("asterisk.conf", source),
+        distribution=next((found for _, text in source("pjsip.conf") if (found := recognise(text))), None),
     )
 
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import SecretStr
@@ -43,6 +44,7 @@ def pjsip_snippet(
     endpoint_name: str = RESOURCE,
     expiration: int = 60,
     device_filter: str = DEFAULT_DEVICES,
+    place: Sequence[str] = (),
 ) -> str:
     """Write the sections that a server includes in its ``pjsip.conf``.
 
@@ -51,6 +53,7 @@ def pjsip_snippet(
     with None the agent is known by `agent_host` alone, which must then be an address. `previous_token` is
     accepted as well while a token is being changed. `expiration` is in seconds. `device_filter` says which
     devices the server publishes; `eventfed.spec.device_filter` makes it from what the user wants to cross.
+    `place` says where the snippet goes, in lines for its head; without it, the end of ``pjsip.conf``.
 
     Raises:
         SnippetError: a value that ``pjsip.conf`` cannot hold.
@@ -63,6 +66,8 @@ def pjsip_snippet(
         raise SnippetError(f"{endpoint_name!r:.80} is no section name: use letters, digits, '_', '.', '-'")
     if not device_filter or re.search(r"[;\r\n]", device_filter):
         raise SnippetError("a device filter must not be empty nor hold ';' or a line break")
+    if any(re.search(r"[\r\n]", line) for line in place):
+        raise SnippetError("a line of the head must not hold a line break")
     scheme = f"{_netloc(agent_host)}:{agent_port}" + ("\\;transport=tcp" if transport == "tcp" else "")
     return _TEMPLATE.format(
         endpoint=endpoint_name,
@@ -72,7 +77,7 @@ def pjsip_snippet(
         resource=RESOURCE,
         expiration=expiration,
         device_filter=device_filter,
-        order=identifier_order_line(),
+        place="\n".join(f"; {line}" for line in place or _PLACE),
     )
 
 
@@ -109,13 +114,18 @@ def _text(token: SecretStr | str) -> str:
     return text
 
 
+_PLACE = (
+    "Include this file at the end of pjsip.conf.",
+    'Where an endpoint "anonymous" or an identify for the agent\'s network exists, put this into the section [global]',
+    "of pjsip.conf:",
+    f"  {identifier_order_line()}",
+)
+
 _TEMPLATE = """\
 ; eventfed: carries voicemail lamps (MWI) and device state between Asterisk servers.
-; Include this file at the end of pjsip.conf. It needs the modules res_pjsip_publish_asterisk,
-; res_pjsip_outbound_publish, res_pjsip_pubsub and res_pjsip_endpoint_identifier_ip, and in asterisk.conf an
-; entityid of this server's own. Where an endpoint "anonymous" or an identify for the agent's network exists,
-; put this into the [global] section of pjsip.conf:
-;   {order}
+{place}
+; It needs the modules res_pjsip_publish_asterisk, res_pjsip_outbound_publish, res_pjsip_pubsub and
+; res_pjsip_endpoint_identifier_ip, and in asterisk.conf an entityid of this server's own.
 
 ; The agent as an endpoint. It places no calls: the context does not exist.
 [{endpoint}]
