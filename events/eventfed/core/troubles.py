@@ -36,8 +36,15 @@ class Trouble(enum.StrEnum):
     UNACKNOWLEDGED = "unacknowledged"
 
 
+_BLIND = (Trouble.CONNECTION, Trouble.STREAM)
+"""While there is one of these, nothing is known of the others."""
+
+
 class Troubles:
     """One reason for each kind that there is. Each reason is logged once, and its end as well.
+
+    Only the end of the last one is told as "NATS works again". While there is no connection, or the stream cannot be
+    read, nothing is known of the other kinds: the end of such a reason is told once there is one again.
 
     Args:
         clock: seconds, monotonic.
@@ -47,6 +54,8 @@ class Troubles:
         self._clock = clock
         self._reasons: dict[Trouble, str] = {}
         self._logged: dict[tuple[Trouble, str], float] = {}
+        self._ended: set[Trouble] = set()
+        """Kinds whose end is not logged yet."""
 
     def __iter__(self) -> Iterator[tuple[Trouble, str]]:
         """(kind, reason) of all that there are, the one that explains the others first."""
@@ -70,6 +79,7 @@ class Troubles:
         """
         new = kind not in self._reasons
         self._reasons[kind] = reason
+        self._ended.discard(kind)
         key, now = (kind, _SUBJECT.sub(_beginning, reason) if alike is None else alike), self._clock()
         if key not in self._logged or (new and now - self._logged[key] > _REMEMBER):
             _log.warning("%s", reason)
@@ -78,8 +88,16 @@ class Troubles:
         self._logged[key] = now
 
     def mended(self, *kinds: Trouble) -> None:
-        """It is well again."""
-        for kind in kinds:
-            reason = self._reasons.pop(kind, None)
-            if reason is not None:
-                _log.info("NATS works again: %s no more", kind.value)
+        """It is well again, or there is nothing left of which it could be said."""
+        ended = {kind for kind in kinds if self._reasons.pop(kind, None) is not None}
+        if not ended:
+            return
+        self._ended |= ended
+        if any(kind in self._reasons for kind in _BLIND):
+            return
+        told = ", ".join(kind.value for kind in Trouble if kind in self._ended)
+        self._ended.clear()
+        if self._reasons:
+            _log.info("NATS: %s no more; still: %s", told, ", ".join(kind.value for kind, _ in self))
+        else:
+            _log.info("NATS works again: %s no more", told)
