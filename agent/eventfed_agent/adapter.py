@@ -192,12 +192,17 @@ class Adapter(Protocol):
 class Premises(Protocol):
     """The agent, as the factories see it."""
 
-    configuration: AgentConfiguration
     journal: Journal
     federation_eid: EID
-    served_at: float
-    """When the agent began to serve the members that it serves now, by the event loop's clock."""
     wall_clock: Callable[[], float]
+
+    @property
+    def configuration(self) -> AgentConfiguration: ...
+
+    @property
+    def served_at(self) -> float:
+        """When the agent began to serve the members that it serves now, by the event loop's clock."""
+        ...
 
     @property
     def tokens(self) -> Tokens: ...

@@ -14,16 +14,16 @@ from eventfed.spec import Spec
 from eventfed.wire.roster import Roster
 
 from .adapter import AdapterFactory, OpenFactory, Tokens
-from .configuration import AgentConfiguration, AgentSection, ConfigurationError, MemberConfiguration
+from .configuration import AgentConfiguration, AgentSection
 from .event_log import Journal
 from .latencies import Latencies
 from .members.evidence import Strangers
 from .members.member import Member
-from .members.names import Filters
+from .membership import Membership
 from .nats_access import credentials_source, federation_settings
+from .orders import Orders
 from .reporting import report_for_ever
 from .requests import answer_requests
-from .roster_changes import Parting, part_with, roster_members, with_rules
 
 __all__ = ["Agent", "AgentError"]
 
@@ -53,30 +53,36 @@ class Agent:
         journal: Journal | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.configuration = configuration
-        """The file's, with the rules of the roster."""
         self.journal = journal or Journal()
         self.latencies = Latencies()
-        self.members: dict[str, Member] = {}
-        self.member_failures = 0
-        self._file = configuration
+        self.orders = Orders(configuration, self.journal)
         self.tokens = tokens
         self.wall_clock = wall_clock
-        self._filters = Filters(configuration.events)
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._partings: dict[str, asyncio.Task[None]] = {}
-        self._following: list[asyncio.Task[None]] = []
-        self._roster: Roster | None = None
         self.strangers = Strangers()
-        self._stack = AsyncExitStack()
-        self.served_at = float("inf")  # before the first roster each source may be one that it names
         self.stopping = False
         self.federation_eid = EID.derive(f"eventfed/{configuration.federation.name}")
+        self._following: list[asyncio.Task[None]] = []
+        self._stack = AsyncExitStack()
         self.adapters: dict[str, AdapterFactory] = {name: make(self) for name, make in adapters.items()}
+        self.membership = Membership(self.orders, self.adapters, registry=self, journal=self.journal)
+
+    @property
+    def configuration(self) -> AgentConfiguration:
+        """The file's, with the rules of the roster."""
+        return self.orders.configuration
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The members that are served now, by name."""
+        return self.membership.members
+
+    @property
+    def served_at(self) -> float:
+        """When it began to serve them, by the event loop's clock."""
+        return self.membership.served_at
 
     async def __aenter__(self) -> Self:
         configuration = self.configuration
-        self._loop = asyncio.get_running_loop()
         async with self._stack as stack:
             self.federation = await stack.enter_async_context(
                 Federation.connect(
@@ -90,16 +96,17 @@ class Agent:
                 )
             )
             stack.enter_context(answer_requests(self.federation, self.members.values()))
-            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
             for factory in self.adapters.values():
                 await stack.enter_async_context(factory)
-            stack.callback(self.federation.view.listen(self._look))
+            stack.callback(self.federation.view.listen(self.membership.look))
             stack.push_async_callback(self._stop_members)
-            self._serve_wanted()
+            self.membership.begin(self.federation, tasks)
+            self.membership.serve()
             if (node := configuration.roster_node) is not None:
                 reports = partial(report_for_ever, self.federation, self.members, node, self.journal)
                 works = {"roster_failed": partial(self._follow_rosters, node), "report_failed": reports}
-                self._following = [self._tasks.create_task(self._keep_up(*one)) for one in works.items()]
+                self._following = [tasks.create_task(self._keep_up(*one)) for one in works.items()]
             self._stack = stack.pop_all()
         return self
 
@@ -121,13 +128,13 @@ class Agent:
         Raises:
             AgentError: when a section changed that needs another process; nothing was changed then.
         """
-        old = self._file
+        old = self.orders.file
         for section in ("federation", "nats", "agent"):
             if _fixed(getattr(old, section)) != _fixed(getattr(configuration, section)):
                 raise AgentError(f"section [{section}] has changed: restart the agent")
         if old.roster_node != configuration.roster_node:
             raise AgentError("[[members]] have come to an agent that reads a roster, or gone: restart the agent")
-        self._file = configuration
+        self.orders.file = configuration
         if tokens != self.tokens:
             self.tokens = tokens
             self.journal.info("tokens_changed", configuration.agent.name, tokens=len(tokens.values))
@@ -139,36 +146,31 @@ class Agent:
 
     def _configure(self, before: Roster | None = None) -> None:
         """Take over what file and roster say now. `before` is the roster until now."""
-        old = self.configuration
-        try:
-            configuration = with_rules(self._file, self._roster)
-            self.journal.settled("rules_refused", self._file.agent.name)
-        except ConfigurationError as error:
-            self.journal.warn("rules_refused", self._file.agent.name, error=str(error))
-            configuration = self._file.model_copy(update={"events": old.events, "departure": old.departure})
-        self.configuration = configuration
+        old, filters = self.configuration, self.orders.filters
+        self.orders.combine()
+        configuration = self.configuration
         self.federation.configure(federation_settings(configuration))
-        filters, self._filters = self._filters, Filters(configuration.events)
-        reshaped = (filters.storage, filters.injection) != (self._filters.storage, self._filters.injection)
+        now = self.orders.filters
+        reshaped = (filters.storage, filters.injection) != (now.storage, now.injection)
         if configuration.timing != old.timing:
             for member in self.members.values():
                 member.retime(configuration.timing)
-        partings = self._serve_wanted(reshaped=reshaped, before=before)
+        partings = self.membership.serve(reshaped=reshaped, before=before)
         if configuration.events != old.events:
             for member in self.members.values():
                 if member.name not in partings:
-                    member.refilter(self._filters)
+                    member.refilter(now)
 
     async def _keep_up(self, failure: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Do what concerns no single member until cancelled. A failure ends no member: the work begins again."""
         backoff = Backoff(_RESTART_PAUSE, _RESTART_LIMIT)
         while True:
             await until_due(backoff)
-            backoff.succeeded(self._loop.time())
+            backoff.succeeded(asyncio.get_running_loop().time())
             try:
                 await work()
             except Exception:
-                backoff.failed(self._loop.time())
+                backoff.failed(asyncio.get_running_loop().time())
                 self.journal.failed(failure, self.configuration.agent.name)
 
     async def _follow_rosters(self, node: str) -> None:
@@ -179,14 +181,14 @@ class Agent:
             while True:
                 changed.clear()
                 roster = self.federation.rosters.known.get(node)
-                if roster is not None and roster != self._roster:
+                if roster is not None and roster != self.orders.roster:
                     self.journal.info("roster_changed", node, members=len(roster.members))
-                    before, self._roster = self._roster, roster
+                    before, self.orders.roster = self.orders.roster, roster
                     try:
                         self._configure(before)
                     except BaseException:
                         # It was not taken over, or in part alone: the next attempt does it from the same beginning.
-                        self._roster = before
+                        self.orders.roster = before
                         raise
                 for member in self.members.values():
                     member.identity.rosters_changed()
@@ -194,116 +196,21 @@ class Agent:
         finally:
             stop()
 
-    def _wanted(self) -> tuple[MemberConfiguration, ...]:
-        if self.configuration.roster_node is None:
-            return self.configuration.members
-        return roster_members(self._roster) if self._roster is not None else ()
-
-    def _serve_wanted(self, *, reshaped: bool = False, before: Roster | None = None) -> set[str]:
-        """Part with whom we do not want as they are, and start whom we lack. Returns with whom we part.
-
-        Args:
-            reshaped: the mailboxes of all members have to be emptied, whatever the members are.
-            before: the roster until now.
-        """
-        wanted = {member.name: member for member in self._wanted()}
-        for name, member in list(self.members.items()):
-            stays = wanted.get(name) == member.configuration
-            if name in self._partings:
-                if name in wanted:
-                    member.identity.hurry()
-            elif reshaped or not stays:
-                parting = Parting.WITHDRAW
-                if self.configuration.roster_node is not None and not stays:
-                    node_of = self.federation.rosters.node_of
-                    parting = part_with(member.configuration, before=before, wanted=wanted.values(), node_of=node_of)
-                self._partings[name] = self._tasks.create_task(self._part(member, parting), name=f"part with {name}")
-        self._start_missing()
-        self.served_at = self._loop.time()
-        return set(self._partings)
-
-    def _start_missing(self) -> None:
-        for configuration in self._wanted():
-            if configuration.name not in self.members:
-                self._start(configuration)
-
-    async def _part(self, member: Member, parting: Parting) -> None:
-        try:
-            if parting is Parting.WITHDRAW:
-                await member.leave(self.configuration.timing.withdrawal)
-        except Exception:
-            self._failed(member)
-        await self._end(member.name)
-        del self._partings[member.name]
-        self._start_missing()
-
-    def _start(self, configuration: MemberConfiguration, backoff: Backoff | None = None) -> None:
-        adapter = next(one.make(configuration) for one in self.adapters.values() if one.serves(configuration))
-        member = Member(
-            configuration,
-            adapter,
-            self.federation,
-            self,
-            filters=self._filters,
-            timing=self.configuration.timing,
-            journal=self.journal,
-        )
-        self.members[member.name] = member
-        adapter.attach(member)
-        serving = self._serve(member, backoff or Backoff(_RESTART_PAUSE, _RESTART_LIMIT))
-        self._running[member.name] = self._tasks.create_task(serving, name=f"member {member.name}")
-
-    async def _serve(self, member: Member, backoff: Backoff) -> None:
-        """Serve a member until cancelled. After a failure another takes its place, which rests at first: until it
-        begins, what the server publishes is not answered, so the server repeats it."""
-        try:
-            await until_due(backoff)
-            backoff.succeeded(self._loop.time())
-            await member.run()
-        except Exception:
-            # One member's misfortune must not be that of all others on this node.
-            backoff.failed(self._loop.time())
-            self._failed(member)
-            self._forget(member)
-            task = asyncio.current_task()
-            if task is None or not task.cancelling():
-                self._start(member.configuration, backoff)
-
-    def _failed(self, member: Member) -> None:
-        self.member_failures += 1
-        self.journal.failed("member_failed", member.name)
-
-    async def _end(self, name: str) -> None:
-        task = self._running[name]
-        task.cancel()
-        await asyncio.wait([task])
-        if self._running.get(name) is task:
-            self._forget(self.members[name])
-
-    def _forget(self, member: Member) -> None:
-        del self._running[member.name]
-        del self.members[member.name]
-        member.adapter.detach()
-        self._look()
-
-    def _look(self) -> None:
-        for factory in self.adapters.values():
-            factory.look()
-
     async def _stop_members(self) -> None:
-        for task in (*self._following, *self._partings.values()):
+        for task in self._following:
             task.cancel()
-        for name in list(self.members):
-            await self._end(name)
+        await self.membership.stop()
         await self.federation.flush(self.configuration.timing.shutdown / 2)
 
+    # --- what members ask -------------------------------------------------------------------------------------
+
     def holder(self, eid: EID) -> Member | None:
-        return next((member for member in self.members.values() if member.eid == eid), None)
+        return self.membership.holder(eid)
 
     def is_gone(self, uid: str) -> bool:
         # Only rosters have uids of pods; the uid of a member from a file is its address.
-        rosters = self.federation.rosters
-        return self._roster is not None and self.federation.synced and ":" not in uid and rosters.node_of(uid) is None
+        known = self.orders.roster is not None and self.federation.synced
+        return known and ":" not in uid and self.federation.rosters.node_of(uid) is None
 
     async def answers(self, address: str) -> bool:
         for factory in self.adapters.values():
@@ -316,11 +223,11 @@ class Agent:
     @property
     def waits_for_roster(self) -> bool:
         """Whether it is not known yet which members there are."""
-        return self.configuration.roster_node is not None and self._roster is None
+        return self.orders.waits_for_roster
 
     def note_stranger(self, host: str, eid: str) -> None:
         """Somebody spoke from an address that no member has."""
-        self.strangers.note(host, eid, self._loop.time())
+        self.strangers.note(host, eid, asyncio.get_running_loop().time())
 
     def delivered(self, event: Event) -> None:
         """A member took a state of another server."""

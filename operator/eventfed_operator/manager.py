@@ -9,8 +9,9 @@ from eventfed.pace import Backoff, until_due
 
 from .crd.resource import KIND
 from .health import Health
+from .installation import Installation, Renew, as_before
 from .kubernetes_api import Document, KubernetesApi
-from .reconciler import Keeper, KeeperCounters, OpenBus, Renew, as_before
+from .reconciler import Keeper, KeeperCounters, OpenBus
 from .resources import Settings
 
 __all__ = ["Supervisor"]
@@ -88,9 +89,7 @@ class Supervisor:
             self._api,
             namespace,
             name,
-            settings=self._settings,
-            chart_nats=self._chart_nats,
-            renew=self._renew,
+            installation=Installation(self._settings, self._chart_nats, self._renew),
             open_bus=self._open_bus,
             resync=self._resync,
             counters=self.counters,

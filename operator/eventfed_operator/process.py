@@ -16,10 +16,10 @@ from .election import Election
 from .environment import OperatorConfiguration, read_environment
 from .federation_bus import open_nats_bus
 from .health import Health
+from .installation import as_before
 from .manager import Supervisor
 from .operator_endpoints import serve_endpoints
 from .operator_metrics import render_metrics
-from .reconciler import as_before
 from .watch import watch
 
 __all__ = ["main", "run_operator"]

@@ -23,20 +23,20 @@ from .crd.resource import KIND
 from .crd.status import EventFederationStatus
 from .executor import Carrier
 from .federation_bus import FederationBus
+from .installation import Installation, OwnChanges, Refusals
 from .kubernetes_api import AddressTaken, ApiError, Document, KubernetesApi
 from .pod_watch import PodWatch
 from .reconcile import reconcile
-from .resources import FINALIZER, InvalidResource, Resource, Settings, read_resource
+from .resources import FINALIZER, InvalidResource, Resource, read_resource
 from .snapshot import Bus, ObjectKey, Observed, Rival, Stream, read_agent, read_pod, read_rival
 from .statuses import differs, invalid_status
 
-__all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus", "Renew", "Seen", "as_before"]
+__all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus", "Seen"]
 
 _log = logging.getLogger("eventfed.operator")
 _GATHER = 0.2
 """Changes of so many seconds are looked at together: pods come in crowds."""
 _FLOOR, _LIMIT = 1.0, 60.0
-_STREAK = 8
 _REFUSALS = frozenset({400, 403, 422})
 _OBJECTS = ("ServiceAccount", "NetworkPolicy", "Secret", "Service", "DaemonSet")
 
@@ -47,17 +47,6 @@ class OpenBus(Protocol):
     def __call__(
         self, subjects: Subjects, servers: tuple[str, ...], credentials: Credentials, *, on_change: Callable[[], None]
     ) -> AbstractAsyncContextManager[FederationBus]: ...
-
-
-class Renew(Protocol):
-    """Reads again what may have been replaced since; `environment.ChartPasswords.renew` outside of tests."""
-
-    def __call__(self, settings: Settings, operator: Credentials | None) -> tuple[Settings, Credentials | None]: ...
-
-
-def as_before(settings: Settings, operator: Credentials | None) -> tuple[Settings, Credentials | None]:
-    """Nothing was replaced."""
-    return settings, operator
 
 
 @dataclass(slots=True)
@@ -127,8 +116,7 @@ class Keeper:
     """One EventFederation, from the moment it is seen until it is gone.
 
     Args:
-        chart_nats: how the operator logs in to the chart's NATS.
-        renew: gives both as they are now, at each look.
+        installation: what the chart gives the operator; read again at each look.
         resync: how often to look although nothing happened, in seconds.
     """
 
@@ -138,29 +126,22 @@ class Keeper:
         namespace: str,
         name: str,
         *,
-        settings: Settings,
-        chart_nats: Credentials | None,
-        renew: Renew = as_before,
+        installation: Installation,
         open_bus: OpenBus,
         resync: float,
         counters: KeeperCounters,
     ) -> None:
         self.namespace, self.name = namespace, name
         self._api = api
-        self._settings = settings
-        self._chart_nats = chart_nats
-        self._renew = renew
+        self._installation = installation
         self._open_bus = open_bus
         self._resync = resync
         self._counters = counters
         self._wake = asyncio.Event()
-        self._address_refused = ""
-        self._refused: dict[ObjectKey, str] = {}
-        self._bus_refused = ""
+        self._refusals = Refusals()
         self._since = datetime.now(UTC)
         self._problem = ""
-        self._streak = 0
-        self._after_changes = 0.0
+        self._own_changes = OwnChanges()
         self.seen = Seen(_now())
 
     def wake(self) -> None:
@@ -198,7 +179,7 @@ class Keeper:
         members = PodWatch(self._api, self.namespace, resource.spec.members.selector.expression, self.wake)
         agents = PodWatch(self._api, self.namespace, labels, self.wake)
         link = BusLink(self._open_bus, resource.subjects, self.wake)
-        self._address_refused = ""
+        self._refusals.address = ""
         invalid: InvalidResource | None = None
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one.run()) for one in (members, agents, link)]
@@ -230,7 +211,7 @@ class Keeper:
             if after is None:
                 return
             # Others who write the same objects wake us, and we them: that must not become a busy loop.
-            await asyncio.sleep(min(_FLOOR, self._after_changes * random.uniform(1.0, 1.5)))
+            await asyncio.sleep(min(_FLOOR, self._own_changes.pause * random.uniform(1.0, 1.5)))
             await self._sleep(after)
 
     async def _look(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> float | None:
@@ -243,11 +224,11 @@ class Keeper:
             return None
         resource = read_resource(manifest)
         members.select(resource.spec.members.selector.expression)
-        self._settings, self._chart_nats = self._renew(self._settings, self._chart_nats)
+        self._installation.renew()
         observed = await self._observe(resource, members, agents, link)
         if observed is None:
             return self._resync
-        actions = reconcile(resource, self._settings, observed)
+        actions = reconcile(resource, self._installation.settings, observed)
         written = [action.status for action in actions if isinstance(action, WriteStatus)]
         self.seen.status, self.seen.stream = (written or [resource.status])[-1], observed.bus.stream
         carrier = Carrier(self._api, link.bus, manifest)
@@ -264,7 +245,7 @@ class Keeper:
                 await carrier.carry_out(action)
             except AddressTaken as error:
                 _log.warning("%s/%s: %s", self.namespace, self.name, error)
-                self._address_refused = error.address
+                self._refusals.address = error.address
             except ApiError as error:
                 # One object that a quota or an admission policy keeps out must not keep the others out, nor the status.
                 if not (isinstance(action, Apply) and _is_refusal(error)):
@@ -280,22 +261,20 @@ class Keeper:
                 self._failed(error)
                 _log.warning("%s/%s: stream %s stays: delete it by hand", self.namespace, self.name, action.name)
             changed = changed or not isinstance(action, WriteStatus | Tell)
-        self._refused = {key: str(error) for key, error in refusals.items()}
-        self._bus_refused = next((str(one) for one in bus_refusals if not _is_conflict(one)), "")
+        self._refusals.objects = {key: str(error) for key, error in refusals.items()}
+        self._refusals.bus = next((str(one) for one in bus_refusals if not _is_conflict(one)), "")
         if refusals:
             raise next(iter(refusals.values()))
         if bus_refusals:
             raise bus_refusals[0]
-        self._streak = self._streak + 1 if changed else 0
-        self._after_changes = _GATHER * 2 ** min(self._streak, _STREAK) if changed else 0.0
-        # What was written is looked at at once; but two who write the same object must not keep each other busy.
-        return min(after, self._after_changes) if changed else max(after, _GATHER)
+        self._own_changes.looked(changed=changed)
+        return min(after, self._own_changes.pause) if changed else max(after, _GATHER)
 
     async def _observe(self, resource: Resource, members: PodWatch, agents: PodWatch, link: BusLink) -> Observed | None:
         """What there is; None as long as the pods are not known."""
         if not (members.listed and agents.listed):
             return None
-        api, namespace = self._api, self.namespace
+        api, namespace, installation = self._api, self.namespace, self._installation
         keys = [ObjectKey(kind, resource.agent_name) for kind in _OBJECTS]
         keys.append(ObjectKey("Secret", resource.asterisk_name))
         objects = {key: await api.get(key.kind, namespace, key.name) for key in keys}
@@ -303,8 +282,8 @@ class Keeper:
         problem: str | None = None
         try:
             link.want(
-                bus_access(resource, self._settings, self._chart_nats, named)
-                if resource.is_allowed(self._settings)
+                bus_access(resource, installation.settings, installation.chart_nats, named)
+                if resource.is_allowed(installation.settings)
                 else None
             )
         except BusAccessError as error:
@@ -321,9 +300,9 @@ class Keeper:
             bus=await link.bus.observe(mark=_mark(objects[ObjectKey("Secret", resource.agent_name)]))
             if link.bus
             else Bus(problem=problem or link.problem or NOT_YET),
-            address_refused=self._address_refused,
-            refused=dict(self._refused),
-            bus_refused=self._bus_refused,
+            address_refused=self._refusals.address,
+            refused=dict(self._refusals.objects),
+            bus_refused=self._refusals.bus,
             since=self._since,
         )
 

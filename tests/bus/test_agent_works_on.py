@@ -9,8 +9,7 @@ from pydantic import SecretStr
 
 from eventfed import Federation, FederationSettings, Subjects, stream_configuration
 from eventfed.wire.roster import Roster, RosterMember
-from eventfed_agent import agent as module
-from eventfed_agent import reporting
+from eventfed_agent import orders, reporting
 from eventfed_agent.adapter import Tokens
 from eventfed_agent.agent import Agent
 from eventfed_agent.configuration import AgentConfiguration
@@ -19,7 +18,7 @@ from eventfed_lab import SHORT_TIMES, NatsServer, SimulatedServer, allot
 from tests.ground.fixture_types import Until
 
 TOKEN, UIDS = "a-token-of-the-test", {"uid-a", "uid-b"}
-PLACES = ((module, "with_rules", "roster_failed"), (reporting, "reported", "report_failed"))
+PLACES = ((orders, "with_rules", "roster_failed"), (reporting, "reported", "report_failed"))
 
 
 @pytest.mark.parametrize(("owner", "name", "failure"), PLACES, ids=["roster", "report"])
@@ -93,5 +92,5 @@ async def test_a_roster_or_a_report_that_failed_is_done_again_and_no_member_noti
             20,
         )
         assert agent.members["a"] is first
-        assert agent.member_failures == 0
+        assert agent.membership.failures == 0
         assert agent.journal.warnings[failure] == 2

@@ -60,7 +60,7 @@ class World:
 
     @property
     def failures(self) -> int:
-        return self.agent.member_failures
+        return self.agent.membership.failures
 
     @property
     def sip(self) -> Switchboard:
@@ -76,7 +76,7 @@ class World:
         sip = agent.adapters["pjsip"]
         return {
             "members": sorted(agent.members),
-            "tasks": sorted(agent._running),
+            "tasks": sorted(agent.membership._running),
             "addresses": sorted(sip.sources._by_host),
             "calls": sorted(sip.sources._by_call),
             "publications": sorted(map(str, sip._compositor._sources)),
@@ -167,9 +167,9 @@ async def test_all_tasks_of_a_member_are_tried_below(nats_server: NatsServer, un
         await until(lambda: world.synced, 20)
         with_members = names_of_tasks()
         for name in ("a", "b"):
-            await world.agent._end(name)
+            await world.agent.membership._end(name)
         tried = {f"{owner.__name__}.{name}" for owner, name in TASKS}
-        assert with_members - names_of_tasks() == tried | {"Agent._serve"}
+        assert with_members - names_of_tasks() == tried | {"Membership._serve"}
 
 
 @pytest.mark.parametrize(("owner", "name"), TASKS, ids=lambda part: getattr(part, "__name__", part))
@@ -229,7 +229,7 @@ async def test_a_server_that_speaks_while_it_is_parted_with_leaves_no_claim_and_
     async with one_agent(nats_server) as world:
         agent, a = world.agent, world.servers["a"]
         await until(lambda: world.synced, 20)
-        forget = agent._forget
+        forget = agent.membership._forget
 
         def forgetting(member: Member) -> None:
             if member.name == "a":
@@ -238,7 +238,7 @@ async def test_a_server_that_speaks_while_it_is_parted_with_leaves_no_claim_and_
                 world.sip.handle(request, Address(a.host, a.sip_port))
             forget(member)
 
-        monkeypatch.setattr(agent, "_forget", forgetting)
+        monkeypatch.setattr(agent.membership, "_forget", forgetting)
         agent.reconfigure(world.configuration("b"), Tokens((SecretStr(TOKEN),)))
         await until(lambda: list(agent.members) == ["b"])
         assert world.claims(a.eid) is ClaimState.RELEASED

@@ -57,6 +57,6 @@ async def test_members_of_two_technologies_federate(nats_server: NatsServer, unt
                 del toy.own["SIP/toy-1"]
                 agent.members["toy"].refresh("requested")
                 await a.wait_device("SIP/toy-1", neutral_device_state("SIP/toy-1"), 10)
-                assert not agent.member_failures
+                assert not agent.membership.failures
             finally:
                 await a.close()

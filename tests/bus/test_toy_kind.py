@@ -74,7 +74,7 @@ async def test_a_kind_crosses_by_one_entry_and_one_codec(
         agents[0].members["a"].refresh("requested")
         await until(lambda: value(b, a.eid) == 0)
         assert value(a, b.eid) == 5
-        assert not any(one.member_failures for one in agents)
+        assert not any(one.membership.failures for one in agents)
 
 
 def value(pbx: ToyPbx, eid: EID) -> object:

@@ -79,7 +79,7 @@ class AgentCollector(Collector):
         for factory in agent.adapters.values():
             if isinstance(factory, Switchboard):
                 yield from self._sip(factory)
-        yield _plain_counter("eventfed_member_failures_total", agent.member_failures)
+        yield _plain_counter("eventfed_member_failures_total", agent.membership.failures)
         yield _gauge("eventfed_tasks", len(asyncio.all_tasks()))
         yield _counter("eventfed_warnings_total", "name", dict(agent.journal.warnings))
         info = GaugeMetricFamily("eventfed_build_info", METRICS["eventfed_build_info"], labels=["version", "python"])
