@@ -50,7 +50,7 @@ def reported(members: Iterable[Member]) -> tuple[ReportedMember, ...]:
             uid=member.configuration.identity,
             state=member.state.value,
             reason=member.reason,
-            eid=str(member.eid or (member.refused[0] if member.refused else "")),
+            eid=str(member.eid or (member.standing.refused[0] if member.standing.refused else "")),
             contended_mailboxes=len(member.contended),
             token=member.adapter.token_taken,
         )

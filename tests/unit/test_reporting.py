@@ -61,9 +61,11 @@ def test_only_the_first_few_names_are_told() -> None:
 
 
 def member(name: str, uid: str, **more: Any) -> Member:
-    facts = {"state": MemberState.SYNCED, "reason": "", "eid": A, "refused": None, "contended": [], **more}
+    facts = {"state": MemberState.SYNCED, "reason": "", "eid": A, "contended": [], **more}
+    standing = SimpleNamespace(refused=facts.pop("refused", None))
     configuration = MemberConfiguration(name=name, host="10.0.0.1", uid=uid)
-    return cast(Member, SimpleNamespace(configuration=configuration, adapter=SimpleNamespace(token_taken="m"), **facts))
+    adapter = SimpleNamespace(token_taken="m")
+    return cast(Member, SimpleNamespace(configuration=configuration, adapter=adapter, standing=standing, **facts))
 
 
 def test_members_are_told_by_uid_in_one_order() -> None:

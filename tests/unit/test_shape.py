@@ -19,7 +19,6 @@ DATA = {"Spec", "NamedTuple", "Protocol", "Enum", "StrEnum", "IntEnum", "BaseMod
 
 LARGE = {
     "agent/eventfed_agent/members/injection.py:Injector": (18, 8),
-    "agent/eventfed_agent/members/member.py:Member": (22, 7),
     "agent/eventfed_agent/pjsip/sip/_outbound_publication.py:OutboundPublication": (18, 6),
     "agent/eventfed_agent/pjsip/sip/_user_agent.py:UserAgent": (16, 4),
 }
@@ -104,6 +103,38 @@ def test_the_counter_of_attributes_sees_every_way_to_assign_one() -> None:
     node = ast.parse(text).body[0]
     assert isinstance(node, ast.ClassDef)
     assert size(node) == Size(4, 3)
+
+
+CHANGES = {"take", "set", "clear", "append", "add", "pop", "update", "setdefault", "discard", "remove", "cancel"}
+"""Names of methods that change what they are called on."""
+
+
+def test_reading_a_property_of_a_member_changes_nothing() -> None:
+    properties = [
+        (f"{path.name}:{one.name}", one)
+        for path in sorted((ROOT / "agent/eventfed_agent/members").glob("*.py"))
+        for one in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(one, ast.FunctionDef) and "property" in map(ast.unparse, one.decorator_list)
+    ]
+    assert len(properties) > 25
+    assert not {name for name, one in properties if changes(one)}
+
+
+def changes(function: ast.FunctionDef) -> bool:
+    return any(
+        (isinstance(one, ast.Attribute | ast.Subscript) and isinstance(one.ctx, ast.Store | ast.Del))
+        or (isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in CHANGES)
+        for one in ast.walk(function)
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["self._caught_up = True", "self._lifecycle.take(1)", "self._all[1] = 2", "del self.a"]
+)
+def test_a_property_that_changes_something_is_seen(text: str) -> None:
+    function = ast.parse(f"def state(self):\n    {text}\n    return self._state").body[0]
+    assert isinstance(function, ast.FunctionDef)
+    assert changes(function)
 
 
 def wing(module: str) -> str:

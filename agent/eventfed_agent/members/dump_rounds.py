@@ -56,7 +56,7 @@ class DumpRounds:
 
     def __init__(self, dumps: Dumps, turns: MemberTurns, adapter: Adapter, host: DumpHost) -> None:
         self.dumps = dumps
-        self._turns = turns
+        self.turns = turns
         self._adapter = adapter
         self._host = host
         self._wake = asyncio.Event()
@@ -68,7 +68,7 @@ class DumpRounds:
         """There is evidence that something was missed; `changed`: since the member is not what it was."""
         self.dumps.need(reason, self._now(), changed=changed)
         if changed:
-            self._turns.hurry()
+            self.turns.hurry()
         self._wake.set()
 
     def refused(self) -> None:
@@ -106,7 +106,7 @@ class DumpRounds:
             due = self.dumps.due
             if due is None or not self._host.can_dump:
                 await self._wake.wait()
-            elif (left := max(due - self._now(), *map(self._turns.left, self._host.wanted_types()), 0.0)) > 0:
+            elif (left := max(due - self._now(), *map(self.turns.left, self._host.wanted_types()), 0.0)) > 0:
                 await _wait(self._wake.wait, left)
             else:
                 await self._round()
@@ -143,9 +143,9 @@ class DumpRounds:
     async def _ask(self, stream: EventType, question: Coroutine[Any, Any, AdapterOutcome]) -> bool:
         """Whether the member accepted it. Both requests of devices go into one publication."""
         with contextlib.closing(question):
-            async with self._turns.turn(stream):
+            async with self.turns.turn(stream):
                 outcome = await question
-                self._turns.ended(stream, outcome)
+                self.turns.ended(stream, outcome)
         if outcome.intrusion:
             self._host.suspect_intrusion()
         if outcome.delivery is Delivery.ACCEPTED:

@@ -12,19 +12,25 @@ class Lifetime:
 
     def __init__(self) -> None:
         self._tasks: asyncio.TaskGroup | None = None
+        self._identity: asyncio.Task[None] | None = None
 
     @property
     def open(self) -> bool:
         """Whether the tasks run, and none of them has failed."""
         return self._tasks is not None
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """One more task. Only while it is `open`."""
+    def start_identity(self, work: Coroutine[Any, Any, None]) -> None:
+        """One more task: what the member does under its EID. Only while it is `open`."""
         assert self._tasks is not None
-        return self._tasks.create_task(work)
+        self._identity = self._tasks.create_task(work)
+
+    def end_identity(self) -> None:
+        """Cancel that, if there is one: the member has another EID from now on, or none."""
+        if self._identity is not None:
+            self._identity.cancel()
 
     async def run(self, *work: Coroutine[Any, Any, None]) -> None:
-        """Run these, and what `start` adds, until cancelled.
+        """Run these, and what `start_identity` adds, until cancelled.
 
         Raises:
             ExceptionGroup: what a task raised, after all others have ended.

@@ -12,11 +12,10 @@ from ..configuration import MemberConfiguration, TimingSection
 from ..event_log import Journal
 from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
-from .evidence import Evidence
 from .identity import Identity
 from .injection import Injector, Item, tell_dropped
 from .intrusions import INTRUSION, IntrusionWatch
-from .lifecycle import Input, Lifecycle
+from .lifecycle import Input
 from .lifetime import Lifetime
 from .liveness import Liveness
 from .mailboxes import MailboxSlots
@@ -24,6 +23,7 @@ from .member_status import OVERWRITES, MemberCounters, Registry, explain
 from .names import PROBE_PREFIX, Filters
 from .news import SharedNews
 from .nobody import Nobody
+from .standing import Standing
 from .turns import MemberTurns
 
 __all__ = ["Member"]
@@ -53,24 +53,18 @@ class Member:
         self.counters = MemberCounters()
         self.identity: Identity | Nobody = Nobody()
         self.intrusions = IntrusionWatch(self._intruded)
-        self.dumps = Dumps(sweep=timing.sweep * random.uniform(0.9, 1.1))
         self.adapter = adapter
         self._federation = federation
         self._registry = registry
         self._filters = filters
         self._journal = journal
-        self.turns = MemberTurns()
-        self._rounds = DumpRounds(self.dumps, self.turns, adapter, self)
+        dumps = Dumps(sweep=timing.sweep * random.uniform(0.9, 1.1))
+        self._rounds = DumpRounds(dumps, MemberTurns(), adapter, self)
         self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
         self._news = SharedNews()
-        self.evidence = Evidence(configuration, lambda: registry.strangers)
-        self._trouble: str | None = None
-        self._silent = False
-        self.refused: tuple[EID, str] | None = None  # under which EID, and whose it is
-        self._lifecycle = Lifecycle()
+        self.standing = Standing(configuration, lambda: registry.strangers, journal)
         self._restart: asyncio.TimerHandle | None = None
         self._life = Lifetime()
-        self._identity_task: asyncio.Task[None] | None = None
 
     # --- what others see --------------------------------------------------------------------------------------
 
@@ -81,6 +75,16 @@ class Member:
     @property
     def eid(self) -> EID | None:
         return self.identity.eid
+
+    @property
+    def dumps(self) -> Dumps:
+        """When it is asked for everything, and what came of it."""
+        return self._rounds.dumps
+
+    @property
+    def turns(self) -> MemberTurns:
+        """When it may be asked, while it refuses or does not answer."""
+        return self._rounds.turns
 
     @property
     def alive(self) -> bool:
@@ -102,11 +106,11 @@ class Member:
     @property
     def duplicate_of(self) -> str | None:
         """Which other server has the same EID and answers."""
-        return self.refused[1] if self.refused else self.identity.duplicate_of
+        return self.standing.refused[1] if self.standing.refused else self.identity.duplicate_of
 
     @property
     def state(self) -> MemberState:
-        state = self._lifecycle.state
+        state = self.standing.state
         if state is MemberState.SYNCED and self.eid is not None and self._federation.health.trouble_of(self.eid):
             return MemberState.SYNCING
         return state
@@ -114,8 +118,13 @@ class Member:
     @property
     def reason(self) -> str:
         """Why it is not synced, and what to do; empty when it is, and the bus is well."""
-        bus, address = self._federation.health.reason_for(self.eid), self.configuration.address
-        return explain(self.state, trouble=self._trouble, duplicate_of=self.duplicate_of, address=address, bus=bus)
+        return explain(
+            self.state,
+            trouble=self.standing.trouble,
+            duplicate_of=self.duplicate_of,
+            address=self.configuration.address,
+            bus=self._federation.health.reason_for(self.eid),
+        )
 
     # --- life -------------------------------------------------------------------------------------------------
 
@@ -133,9 +142,8 @@ class Member:
     async def _watch_silence(self) -> None:
         while True:
             await asyncio.sleep(self._liveness.timing.not_configured_after)
-            if self.eid is None and self.alive and (self._silent or self._trouble is None):
-                self._silent = True
-                self._set_trouble(self.evidence.explain(asyncio.get_running_loop().time()))
+            if self.eid is None and self.alive:
+                self.standing.stayed_silent(asyncio.get_running_loop().time())
 
     async def leave(self, within: float) -> bool:
         """Take everything back that was injected, within `within` seconds; whether that was done."""
@@ -168,9 +176,8 @@ class Member:
         """Another server has the EID now, and this one does not answer."""
         identity, self.identity = self.identity, Nobody()
         identity.disappear()
-        self._lifecycle.take(Input.YIELDED)
-        if self._identity_task is not None:
-            self._identity_task.cancel()
+        self.standing.take(Input.YIELDED)
+        self._life.end_identity()
 
     # --- what the server says ---------------------------------------------------------------------------------
 
@@ -209,7 +216,7 @@ class Member:
 
     def trouble(self, why: str) -> None:
         """Something that the server sent was refused."""
-        self.evidence.we_refused(why, asyncio.get_running_loop().time())
+        self.standing.evidence.we_refused(why, asyncio.get_running_loop().time())
 
     def _is_own(self, eid: EID) -> bool:
         """Whether the member may speak under this EID; a new one becomes its own."""
@@ -227,8 +234,7 @@ class Member:
         if holder is not None and holder is not self:
             if holder.alive:
                 self.counters.refused += 1
-                self.refused = eid, f"{holder.name} ({holder.configuration.address})"
-                self._lifecycle.take(Input.REFUSED)
+                self.standing.refuse(eid, f"{holder.name} ({holder.configuration.address})")
                 self._journal.warn("duplicate_eid", self.name, eid=str(eid), holder=holder.name)
                 return False
             holder.yield_identity()
@@ -273,17 +279,17 @@ class Member:
 
     def rivals_changed(self) -> None:
         """Another server, or another agent, has come or gone that claims the EID."""
-        self._lifecycle.take(Input.NO_RIVAL if self.identity.duplicate_of is None else Input.RIVAL)
-        self._lifecycle.take(Input.MOVED if self.identity.moved else Input.RETURNED)
+        self.standing.take(Input.NO_RIVAL if self.identity.duplicate_of is None else Input.RIVAL)
+        self.standing.take(Input.MOVED if self.identity.moved else Input.RETURNED)
         self.look()
 
     def look(self) -> None:
         """See whether the member has caught up: it has told everything and was given everything."""
-        if self._lifecycle.state is not MemberState.SYNCING:
+        if self.standing.state is not MemberState.SYNCING:
             return
         told = bool(self.dumps.completed) and self.identity.held
         if told and self._restart is None and self.identity.idle:
-            self._lifecycle.take(Input.CAUGHT_UP)
+            self.standing.take(Input.CAUGHT_UP)
 
     def lost_touch(self, reason: str, *, restarted: bool = False) -> None:
         """It restarted, reloaded or lost us: ask it for everything, and give it everything."""
@@ -299,26 +305,23 @@ class Member:
 
     def _give_everything(self) -> None:
         self._restart = None
-        self._lifecycle.take(Input.BEHIND)
+        self.standing.take(Input.BEHIND)
         self.identity.give_everything()
 
     def _appeared(self) -> None:
         self._journal.info("member_answers", self.name, address=self.configuration.address)
-        self._lifecycle.take(Input.ANSWERS)
+        self.standing.take(Input.ANSWERS)
         self._rounds.need("connected")
         self.identity.appear()
 
     def _disappeared(self, why: str) -> None:
-        self._lifecycle.take(Input.LOST)
+        self.standing.take(Input.LOST)
         self._journal.info("member_lost", self.name, why=why)
         self.identity.hurry()
         self.identity.disappear()
 
     def _identify(self, eid: EID) -> None:
         self.yield_identity()
-        self.refused = None
-        if self._silent:
-            self._settled()
         filters, pause = self._filters, self._liveness.timing.contended_pause
         slots = MailboxSlots(eid, filters.storage, filters.injection, contended_pause=pause)
         injector = Injector(
@@ -341,8 +344,8 @@ class Member:
             journal=self._journal,
             host=self,
         )
-        self._lifecycle.take(Input.IDENTIFIED)
-        self._identity_task = self._life.start(self.identity.run())
+        self.standing.identified()
+        self._life.start_identity(self.identity.run())
         self._journal.info("member_identified", self.name, eid=str(eid))
         if self.alive:
             self.identity.appear()
@@ -350,23 +353,22 @@ class Member:
         self._rounds.need("identified")
 
     def lease_held(self) -> None:
-        self._lifecycle.take(Input.BEHIND)
+        self.standing.take(Input.BEHIND)
         self.identity.repeat_mailboxes(self._filters)
         self._rounds.claimed()
 
     def lease_freed(self) -> None:
-        self._lifecycle.take(Input.BEHIND)
+        self.standing.take(Input.BEHIND)
         self._rounds.need("freed")  # if it is us whom the member publishes to, the dump will come here
 
     def dump_asked(self) -> None:
-        self.evidence.it_accepted()
+        self.standing.evidence.it_accepted()
 
     def went_wrong(self, outcome: AdapterOutcome) -> None:
         label = outcome.label or outcome.delivery.value
         self.counters.failures[label] = self.counters.failures.get(label, 0) + 1
         if outcome.delivery is Delivery.REFUSED and outcome.advice:
-            self._silent = False
-            self._set_trouble(outcome.advice)
+            self.standing.lacks(outcome.advice)
 
     def _intruded(self) -> None:
         self._journal.warn("possible_intrusion", self.name, **INTRUSION)
@@ -385,18 +387,6 @@ class Member:
     def dropped(self, item: Item, why: str) -> None:
         tell_dropped(self._journal, self.name, item, why)
 
-    def _settled(self) -> None:
-        self._trouble, self._silent = None, False
-        self._lifecycle.take(Input.MENDED)
-        self.look()
-        self._journal.settled("not_configured", self.name)
-
-    def _set_trouble(self, trouble: str) -> None:
-        if self._trouble != trouble:
-            self._trouble = trouble
-            self._lifecycle.take(Input.TROUBLE)
-            self._journal.warn("not_configured", self.name, why=trouble)
-
     # --- dumps ------------------------------------------------------------------------------------------------
 
     @property
@@ -413,7 +403,8 @@ class Member:
         self.intrusions.suspect()
 
     def dump_ended(self, result: DumpResult, *, heard_probe: bool) -> None:
-        self._settled()
+        self.standing.mended()
+        self.look()
         if not heard_probe:
             self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
         self.identity.dump_ended(result)
