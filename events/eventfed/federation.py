@@ -198,7 +198,10 @@ class Federation:
         return self.view.get(key)
 
     async def flush(self, timeout: float) -> bool:  # noqa: ASYNC109
-        """Wait until all that was published is on the stream, at most `timeout` seconds. Returns whether it is."""
+        """Wait until all that was published is on the stream, at most `timeout` seconds. Returns whether it is.
+
+        What waits for a lease that another server has (a CONTESTED claim) is not waited for.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not self._engine.ownership.idle:

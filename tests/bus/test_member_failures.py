@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from eventfed import EID, ClaimState, DeviceState
 from eventfed.pace import Backoff, until_due
-from eventfed_agent import agent as agent_module
+from eventfed_agent import membership
 from eventfed_agent.adapter import Tokens
 from eventfed_agent.agent import Agent
 from eventfed_agent.configuration import AgentConfiguration, MemberConfiguration
@@ -152,7 +152,7 @@ class Pause:
                 await self._over.wait()
             await until_due(backoff)
 
-        monkeypatch.setattr(agent_module, "until_due", until_due_and_told)
+        monkeypatch.setattr(membership, "until_due", until_due_and_told)
 
     def end(self) -> None:
         self._over.set()

@@ -54,6 +54,8 @@ class MemoryBus:
         self._store = store
         self._subjects = subjects
         self._listener: BusListener | None = None
+        self._connected = asyncio.Event()
+        self._connected.set()
 
     @property
     def administration(self) -> "MemoryBus":
@@ -67,13 +69,33 @@ class MemoryBus:
         self.replay_again()
         try:
             while True:
+                await self._connected.wait()
                 wake.clear()
-                while taken := outbox.take(clock()):
+                while self._connected.is_set() and (taken := outbox.take(clock())):
                     for token, subject, message in taken:
                         outbox.answer(token, self._store.put(subject, message), clock())
                         listener.answered()
                 await wake.wait()
         finally:
+            self._leave()
+
+    def cut(self) -> None:
+        """It loses its connection."""
+        if self._connected.is_set():
+            self._connected.clear()
+            self._leave()
+            self._tell(lambda listener: listener.session_ended())
+
+    def heal(self) -> None:
+        """It has another one."""
+        if not self._connected.is_set():
+            self._connected.set()
+            self._store.buses.append(self)
+            self._tell(lambda listener: listener.session_began())
+            self.replay_again()
+
+    def _leave(self) -> None:
+        if self in self._store.buses:
             self._store.buses.remove(self)
 
     def replay_again(self) -> None:

@@ -11,7 +11,7 @@ from ..event_log import Journal
 from .contest import Contest
 from .dumps import DumpResult
 from .injection import Injector
-from .mailboxes import MailboxSlots, mailbox_event
+from .mailboxes import MailboxSlots, mailbox_event, mailbox_key
 from .member_status import Registry
 from .names import Filters
 
@@ -78,7 +78,8 @@ class Identity:
         self._claim: Claim | None = None
         self._parted_at = float("-inf")
         self._was_moved = False
-        self._waiting: dict[StateKey, Event] = {}
+        self._unheard: dict[StateKey, Event] = {}
+        """What the member said of mailboxes and a released claim kept from the bus; until there is another claim."""
         self._alive = False
         self._withdrawal: asyncio.Timeout | None = None
         self._contest = Contest(configuration, registry, journal, lambda: self._claim, host.rivals_changed)
@@ -120,6 +121,11 @@ class Identity:
         """Whether there is no claim, or none any more: nothing that the member says is published by us."""
         return self._claim is None or self._claim.state in (ClaimState.LOST, ClaimState.RELEASED)
 
+    @property
+    def _has_lease(self) -> bool:
+        """Whether the claim is HELD, though this process may have stood still since."""
+        return self._claim is not None and self._claim.state is ClaimState.HELD
+
     def rosters_changed(self) -> None:
         """A rival may be known to be gone now."""
         self._contest.look_again()
@@ -141,6 +147,10 @@ class Identity:
                 address=self._configuration.address,
                 on_change=self._claim_changed,
             )
+            # The same room again: they wait there for the lease, and nothing that comes later overtakes them.
+            unheard, self._unheard = self._unheard, {}
+            for event in unheard.values():
+                self._federation.publish(event)
             self._claim_changed(self._claim)
 
     def appear(self) -> None:
@@ -155,6 +165,13 @@ class Identity:
         self.injector.close()
         if self._claim is not None:
             self._parted_at = _now()
+            # The release drops what was not stored. The next dump brings devices again, but leaves out a mailbox that
+            # was injected into (main/mwi.c), so its last word is kept here.
+            for mailbox in self.slots.known():
+                key = mailbox_key(mailbox, self.eid)
+                word = self._federation.own_value(key)
+                if word is not None and not self.is_on_bus(key):
+                    self._unheard[key] = word
             self._claim.release()
         self._host.rivals_changed()
 
@@ -177,14 +194,13 @@ class Identity:
         self.injector.restart()
 
     def publish(self, event: Event) -> None:
-        """Bring one of the member's own states onto the bus, now or once the lease is held."""
+        """Bring one of the member's own states onto the bus; the federation client keeps it until the lease is held."""
         if not kind_of(event.type).is_counted and is_probably_cut(event.key):
             self._journal.warn("name_probably_cut", event.key, member=self._configuration.name, advice=_SHORTEN)
-        # What waits is sent when we are told that the lease is ours, a moment after it is; nothing may overtake it.
-        if self._claim is not None and self._claim.state is ClaimState.HELD and not self._waiting:
+        if not self.parted:
             self._federation.publish(event)
-        else:
-            self._waiting[event.state_key] = event
+        # Else there is no room to wait in. Only mailboxes that other filters let pass come here then, and they are
+        # repeated once the lease is held.
 
     def repeat_mailboxes(self, filters: Filters) -> None:
         """Publish what the member said of mailboxes and the bus lacks; its dumps leave out those injected into."""
@@ -198,22 +214,25 @@ class Identity:
 
     def last_word(self, key: StateKey) -> Event | None:
         """What the member said last of one state."""
-        return self._waiting.get(key) or self._federation.own_value(key) or self._federation.get(key)
+        return self._unheard.get(key) or self._federation.own_value(key) or self._federation.get(key)
 
     def is_on_bus(self, key: StateKey) -> bool:
         """Whether nothing that the member said of a state has yet to reach the stream and come back."""
-        if key in self._waiting:
-            return False
         own, state = self._federation.own_value(key), self._federation.view.states.get(key)
-        return own is None or (
-            state is not None and state.on_stream and state.event is not None and own.same_value(state.event)
-        )
+        if own is None:
+            return key not in self._unheard
+        if not self._has_lease:
+            # What stands there was published under another's lease, though it may say the same.
+            return False
+        return state is not None and state.on_stream and state.event is not None and own.same_value(state.event)
 
     def retract(self, keys: list[StateKey]) -> None:
         """Take back own states that are no more."""
         for key in keys:
-            self._waiting.pop(key, None)
-            if self._claim is not None and self._claim.state is ClaimState.HELD:
+            self._unheard.pop(key, None)
+            # Before the lease is held only what waits for it is ours to take back: what stands on the bus is another
+            # agent's. The dump that follows the lease takes it back where the member has it no more.
+            if self._has_lease or self._federation.own_value(key) is not None:
                 self._federation.retract(key)
 
     def forget(self, mailbox: StateKey) -> None:
@@ -227,7 +246,7 @@ class Identity:
     def dump_ended(self, result: DumpResult) -> None:
         """Take back devices that the member has no more; after a dump without gaps nothing is left to come."""
         self.retract(sorted(result.missing))
-        if result.whole and self._claim is not None and self._claim.state is ClaimState.HELD:
+        if result.whole and self._claim is not None and self._has_lease:
             self._claim.complete()
 
     def open_states(self) -> set[StateKey]:
@@ -287,10 +306,7 @@ class Identity:
                     self.slots.remember_own(key.key, event.counts)
                     # After a standstill the member may have said something newer before we hear that the lease is ours.
                     if self._federation.own_value(key) is None:
-                        self._waiting.setdefault(key, event)
-            waiting, self._waiting = self._waiting, {}
-            for event in waiting.values():
-                self._federation.publish(event)
+                        self._federation.publish(event)
             self._host.lease_held()
         elif claim.state is ClaimState.CONTESTED:
             self._contest.began()

@@ -148,10 +148,6 @@ class OwnStates:
 
     # Which of them the stream does not hold
 
-    @property
-    def all_settled(self) -> bool:
-        return not self._unsettled
-
     def is_settled(self, eid: EID) -> bool:
         """Whether the stream holds all states of a server."""
         return eid not in self._unsettled
