@@ -37,7 +37,7 @@ def holder(api: Api, installation: Installation) -> str:
     return str(spec.get("holderIdentity") or "")
 
 
-@pytest.mark.parametrize("status", [401, 403, 429, 500])
+@pytest.mark.parametrize("status", [401, 429, *(pytest.param(code, marks=pytest.mark.long) for code in (403, 500))])
 def test_an_api_server_that_refuses_everything_for_four_seconds_ends_nothing(
     api: Api,
     behind: Operator,

@@ -155,7 +155,16 @@ async def wait_on_disk(server: AsteriskServer, device: str) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("who", ["server killed", "server stopped gracefully", "agent killed", "agent stopped"])
+@pytest.mark.parametrize(
+    "who",
+    [
+        # One that takes leave and one that does not, a server and an agent; the other two take 20 s each.
+        "server stopped gracefully",
+        "agent killed",
+        pytest.param("server killed", marks=pytest.mark.long),
+        pytest.param("agent stopped", marks=pytest.mark.long),
+    ],
+)
 async def test_nothing_blinks_when_it_comes_back_within_the_grace(who: str, asterisk_root: AsteriskRoot) -> None:
     grace = 6.0
     async with pbx_of(asterisk_root, "a", "b", mailboxes="Remove", grace=grace) as pbx:
