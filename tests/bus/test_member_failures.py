@@ -81,6 +81,7 @@ class World:
             "calls": sorted(sip.sources._by_call),
             "publications": sorted(map(str, sip._compositor._sources)),
             "listeners": len(agent.federation.view._notifier.listeners),
+            "followers": len(agent.federation.view._notifier.followers),
             "requests": len(sip.user_agent._pending),
             "connections": len(sip.user_agent._connections),
             "answers": len(sip.mailbox_answers),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from eventfed import Event, StateKey
 from eventfed_agent.adapter import AdapterOutcome
-from eventfed_agent.members.injection import Item
+from eventfed_agent.members.foreign_states import Item
 
 __all__ = ["Beneficiary"]
 

@@ -12,7 +12,8 @@ from eventfed import EID, MAX_NAME, DeviceState, Event, EventType, StateKey, Vie
 from eventfed.spec import EventSpec, Injection, VoicemailStorage
 from eventfed_agent.adapter import AdapterOutcome, Delivery
 from eventfed_agent.event_log import Journal
-from eventfed_agent.members.injection import Injector, Item, tell_dropped
+from eventfed_agent.members.foreign_states import Item
+from eventfed_agent.members.injection import Injector, tell_dropped
 from eventfed_agent.members.mailboxes import MailboxSlots, beside_mailbox
 from eventfed_agent.members.names import Filters
 from eventfed_agent.members.turns import MemberTurns

@@ -18,7 +18,6 @@ MOST_PARAMETERS = 8
 DATA = {"Spec", "NamedTuple", "Protocol", "Enum", "StrEnum", "IntEnum", "BaseModel"}
 
 LARGE = {
-    "agent/eventfed_agent/members/injection.py:Injector": (18, 8),
     "agent/eventfed_agent/pjsip/sip/_outbound_publication.py:OutboundPublication": (18, 6),
     "agent/eventfed_agent/pjsip/sip/_user_agent.py:UserAgent": (16, 4),
 }

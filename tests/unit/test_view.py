@@ -276,3 +276,25 @@ def test_what_a_change_costs_does_not_depend_on_how_many_states_there_are() -> N
 
     few, many = changes_among(200), changes_among(20_000)
     assert many <= 1.01 * few
+
+
+def test_followers_are_called_once_what_was_read_has_been_taken_in_and_always_before_the_listeners() -> None:
+    soon: list[Callable[[], None]] = []
+    calls: list[str] = []
+    view = View(soon=soon.append)
+    view.listen(lambda: calls.append("listener"))
+    stop = view.follow(lambda: calls.append("follower"))
+    put(view, lamp(DeviceState.BUSY, 1, 1), 1)
+    assert calls == []
+    view.tell_followers()
+    view.tell_followers()
+    assert calls == ["follower"]
+    soon.pop()()
+    assert calls == ["follower", "listener"]
+    put(view, lamp(DeviceState.INUSE, 1, 2), 2)
+    soon.pop()()
+    assert calls[2:] == ["follower", "listener"]
+    stop()
+    put(view, lamp(DeviceState.BUSY, 1, 3), 3)
+    view.tell_followers()
+    assert calls[4:] == []

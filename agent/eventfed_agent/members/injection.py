@@ -5,26 +5,24 @@ So a device that changes a thousand times while a member is slow costs that memb
 """
 
 import asyncio
-from collections import OrderedDict
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Protocol
 
-from eventfed import EID, Cursor, Event, EventType, Merge, StateKey, View, kind_of
+from eventfed import EID, Cursor, Event, StateKey, View
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from ..event_log import Journal
-from .mailboxes import MailboxSlots, mailbox_event, mailbox_key
+from .foreign_states import ForeignStates, Item
+from .lanes import Lane, Lanes
+from .mailboxes import MailboxSlots
 from .names import Filters
 from .turns import MemberTurns
 
-__all__ = ["InjectionCounters", "InjectionHost", "Injector", "Item", "tell_dropped"]
+__all__ = ["InjectionCounters", "InjectionHost", "Injector", "tell_dropped"]
 
-_LANE_LIMIT = 64
 _ATTEMPTS = 3
 _LOOK_AGAIN = 0.2
-
-Item: TypeAlias = tuple[EventType, EID | None, str]
-"""A state of one server, or a mailbox (of all servers: EID None)."""
+_NAMES_AT_ONCE = 256
 
 
 def tell_dropped(journal: Journal, member: str, item: Item, why: str) -> None:
@@ -79,25 +77,11 @@ class InjectionHost(Protocol):
         ...
 
 
-class _Lane:
-    """Items of one publication, each once, oldest first."""
-
-    def __init__(self) -> None:
-        self.items: OrderedDict[Item, int] = OrderedDict()
-        self.wake = asyncio.Event()
-        self.busy = False
-
-    def put(self, item: Item, attempts: int = 0, *, first: bool = False) -> bool:
-        new = item not in self.items
-        self.items.setdefault(item, attempts)
-        if first:
-            self.items.move_to_end(item, last=False)
-        self.wake.set()
-        return new
-
-
 class Injector:
-    """Keeps one member's copy of the others' states up to date while `gate` is open.
+    """Keeps one member's copy of the others' states up to date while `open` counts, not `close`.
+
+    Names go from the cursor into the lanes in the turn of the event loop in which their change was read, as far as the
+    lanes have space. Each lane has a task that injects one item after the other.
 
     Args:
         eid: the member's own EID; its own states are never injected.
@@ -121,78 +105,76 @@ class Injector:
     ) -> None:
         self.slots = slots
         self.counters = InjectionCounters()
-        self._eid = eid
-        self._federation_eid = federation_eid
+        self._states = ForeignStates(
+            eid=eid, federation_eid=federation_eid, view=view, filters=filters, slots=slots, last_word=host.last_word
+        )
         self._view = view
-        self._filters = filters
-        self._withdrawing = False
         self._adapter = adapter
         self._turns = turns
         self._host = host
-        self._lanes = [_Lane() for _ in range(adapter.lanes)]
+        self._lanes = Lanes(adapter.lanes, adapter.lane_of)
         self._cursor: Cursor = view.cursor()
-        self._wake = asyncio.Event()
+        self._held: Item | None = None
+        self._filling: asyncio.Handle | None = None
+        self._failed: asyncio.Future[None] | None = None
         self._gate = asyncio.Event()
-        self._space = asyncio.Event()
         self._settled = asyncio.Event()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
-        self._events: dict[Item, Event] = {}
 
     # --- what the member tells us -----------------------------------------------------------------------------
 
     def open(self) -> None:
         """The member answers: inject."""
         self._gate.set()
-        self._wake.set()
+        self._fill_soon()
 
     def close(self) -> None:
         """The member does not answer, or is not ours: keep, do not inject."""
         self._gate.clear()
-        self.counters.events_dropped += len(self._events)
-        self._events.clear()
+        self.counters.events_dropped += self._states.drop_passing()
 
     def restart(self) -> None:
         """The member may have forgotten everything: give it everything again."""
         self.slots.forget()
         self._cursor.rewind()
-        self._wake.set()
+        self._fill_soon()
         self._turns.hurry()
 
     def touch(self, mailbox: str) -> None:
         """The member's own counts of a mailbox changed."""
-        self._put((mailbox_key(mailbox, self._eid).type, None, mailbox))
+        self._put(self._states.own_mailbox(mailbox))
 
     def pass_on(self, event: Event) -> None:
         """An event without a last value: inject it now, or never. A newer one of the same name replaces it."""
         item = (event.type, event.eid, event.key)
-        if kind_of(event.type).merge is not Merge.PER_SERVER or not self._concerns(event.state_key):
+        if not self._states.asks_for(event):
             return
-        if not self._filters.asks_for(event.type, event.key):
-            return
-        if self._withdrawing or not self._gate.is_set() or not self._host.may_inject() or not self._has_space(item):
+        if (
+            self._states.withdrawing
+            or not self._gate.is_set()
+            or not self._host.may_inject()
+            or not self._lanes.has_space(item)
+        ):
             self.counters.events_dropped += 1
             return
-        self._events[item] = replace(event, cachable=False)
+        self._states.pass_on(item, event)
         self._put(item)
 
     def refilter(self, filters: Filters) -> None:
         """Other filters: withdraw what passes no longer, give what passes now."""
-        old, self._filters = self._filters, filters
-        for state in list(self._view.states):
-            before, now = old.subscribes(state.type, state.key), filters.subscribes(state.type, state.key)
-            if before != now and (state.eid != self._eid or kind_of(state.type).is_counted):
-                self._put(self._item(state))
+        for item in self._states.refilter(filters):
+            self._put(item)
 
     def withdraw(self) -> None:
         """The member leaves the federation: take back every foreign state, give its own counts back."""
-        self._withdrawing = True
+        self._states.withdrawing = True
         self._cursor.rewind()
-        self._wake.set()
+        self._fill_soon()
 
     @property
     def idle(self) -> bool:
         """Nothing is waiting and nothing under way."""
-        return self._cursor.behind == 0 and not any(lane.items or lane.busy for lane in self._lanes)
+        return self.backlog == 0
 
     async def wait_idle(self) -> None:
         """Until nothing waits and nothing is under way."""
@@ -203,67 +185,92 @@ class Injector:
     @property
     def backlog(self) -> int:
         """How many names wait, at most."""
-        return self._cursor.behind + sum(len(lane.items) + lane.busy for lane in self._lanes)
+        return self._cursor.behind + (self._held is not None) + self._lanes.pending
 
-    def notify(self) -> None:
-        """The view has changed."""
-        self._wake.set()
+    # --- from the cursor into the lanes -----------------------------------------------------------------------
+
+    def _fill_soon(self) -> None:
+        """`_fill` in the next turn of the event loop."""
+        if self._failed is not None and self._filling is None:
+            self._filling = asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._filling = None
+        self._fill()
+
+    def _fill(self) -> None:
+        """Put the names of what has changed into their lanes, until one has no space or all have been put."""
+        if self._filling is not None or not self._gate.is_set() or self._failed is None or self._failed.done():
+            return
+        try:
+            self._put_names()
+        except Exception as error:
+            # It was called by who read the bus, or by a lane: the failure is this member's alone.
+            self._failed.set_exception(error)
+
+    def _put_names(self) -> None:
+        for _ in range(_NAMES_AT_ONCE):
+            item = self._held
+            if item is None:
+                state = self._cursor.next()
+                if state is None:
+                    self._tell_settled()
+                    return
+                item = self._states.item(state)
+                if item is None:
+                    continue
+            if not self._lanes.has_space(item):
+                # The lane will tell when it has taken one out.
+                self._held = item
+                return
+            self._held = None
+            self._put(item)
+        # All others have their turn first: there may be a hundred thousand names that do not concern this member.
+        self._fill_soon()
+
+    def _put(self, item: Item) -> None:
+        if not self._lanes.put(item):
+            self.counters.coalesced += 1
 
     # --- tasks ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Inject until cancelled."""
-        unlisten = self._view.listen(self.notify)
+        self._failed = asyncio.get_running_loop().create_future()
+        unfollow = self._view.follow(self._fill)
         try:
             async with asyncio.TaskGroup() as tasks:
-                for number, lane in enumerate(self._lanes):
-                    tasks.create_task(self._drain(number, lane))
-                await self._dispatch()
+                for lane in self._lanes:
+                    tasks.create_task(self._drain(lane))
+                self._fill_soon()
+                await self._failed
         finally:
-            unlisten()
+            unfollow()
+            self._failed = None
+            if self._filling is not None:
+                self._filling.cancel()
+                self._filling = None
             for handle in self._delayed.values():
                 handle.cancel()
 
-    async def _dispatch(self) -> None:
-        turns = 0
+    async def _drain(self, lane: Lane) -> None:
         while True:
+            await lane.wait()
             await self._gate.wait()
-            state = self._cursor.next()
-            if state is None:
-                self._tell_settled()
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            turns += 1
-            if turns % 256 == 0:
-                await asyncio.sleep(0)
-            if not self._concerns(state):
-                continue
-            item = self._item(state)
-            while not self._has_space(item):
-                self._space.clear()
-                await self._space.wait()
-            self._put(item)
-
-    async def _drain(self, number: int, lane: _Lane) -> None:
-        while True:
-            while not lane.items:
-                lane.wake.clear()
-                await lane.wake.wait()
-            await self._gate.wait()
-            async with self._turns.turn(number):
-                may_inject = await self._inject_next(number, lane)
+            async with self._turns.turn(lane.number):
+                may_inject = await self._inject_next(lane)
                 self._tell_settled()
             if not may_inject:
                 await asyncio.sleep(_LOOK_AGAIN)
 
-    async def _inject_next(self, number: int, lane: _Lane) -> bool:
+    async def _inject_next(self, lane: Lane) -> bool:
         """One item of a lane, with the value that it has now. Returns whether this agent may inject at all."""
-        if not lane.items or not self._gate.is_set():
+        if not len(lane) or not self._gate.is_set():
             return True
-        item, attempts = lane.items.popitem(last=False)
-        self._space.set()
+        item, attempts = lane.take()
         lane.busy = True
+        if self._held is not None:
+            self._fill()
         spoken = self.slots.announcements(item[2])
         try:
             event = self._value(item)
@@ -272,7 +279,7 @@ class Injector:
             if not self._host.may_inject():
                 lane.put(item, attempts, first=True)
                 return False
-            outcome = await self._adapter.inject(event, number)
+            outcome = await self._adapter.inject(event, lane.number)
         except Exception as error:
             # What others said of one name must not end what the member is given of all the others.
             self.counters.unbuildable += 1
@@ -280,19 +287,19 @@ class Injector:
             return True
         finally:
             lane.busy = False
-        self._turns.ended(number, outcome)
+        self._turns.ended(lane.number, outcome)
         self._settle(lane, item, attempts, event, outcome, spoken)
         return True
 
     def _settle(
-        self, lane: _Lane, item: Item, attempts: int, event: Event, outcome: AdapterOutcome, spoken: int
+        self, lane: Lane, item: Item, attempts: int, event: Event, outcome: AdapterOutcome, spoken: int
     ) -> None:
         if outcome.intrusion:
             self._host.suspect_intrusion()
         if outcome.delivery is Delivery.ACCEPTED:
             self.counters.injected += 1
             if item[1] is None:
-                own = event.eid == self._eid
+                own = event.eid == self._states.eid
                 self.slots.injected(item[2], event.counts, self._now(), spoken, given_back=own)
                 self._put(item)  # the sum may have changed while it was under way; if not, nothing is due
             self._host.delivered(event)
@@ -315,61 +322,21 @@ class Injector:
         self._settled.set()
         self._host.look()
 
-    # --- values -----------------------------------------------------------------------------------------------
-
-    def _item(self, state: StateKey) -> Item:
-        return (state.type, None if kind_of(state.type).is_counted else state.eid, state.key)
-
-    def _concerns(self, state: StateKey) -> bool:
-        # A counted name concerns the server itself too: the sum over all servers stands in its slot.
-        others = state.eid != self._eid or kind_of(state.type).is_counted
-        return others and self._filters.subscribes(state.type, state.key)
-
-    def _has_space(self, item: Item) -> bool:
-        lane = self._lanes[self._adapter.lane_of(item[0], item[2])]
-        return len(lane.items) < _LANE_LIMIT or item in lane.items
-
-    def _put(self, item: Item) -> None:
-        if not self._lanes[self._adapter.lane_of(item[0], item[2])].put(item):
-            self.counters.coalesced += 1
-
     def _value(self, item: Item) -> Event | None:
-        kind, eid, key = item
-        withdraw = self._withdrawing or not self._filters.subscribes(kind, key)
-        if eid is None:
-            due = self.slots.due(key, self._words(key), self._now(), withdraw=withdraw)
-            if due is None:
-                self._delay(key, withdraw)
-                return None
-            mailbox, counts = due
-            own = withdraw and self.slots.gives_back(key)
-            return mailbox_event(mailbox, counts, self._eid if own else self._federation_eid)
-        passing = self._events.pop(item, None)
-        state = self._view.states.get(StateKey(kind, eid, key))
+        passing = self._states.take_passing(item)
         if passing is not None:
-            if state is not None:
-                self._put(item)  # the device has a lasting state as well, which may wait under the same item
+            if self._states.lasts(item):
+                self._put(item)  # the lasting state may wait under the same item
             return passing
-        if state is None:
-            return None
-        if withdraw or state.tombstone or state.event is None:
-            neutral = kind_of(kind).neutral
-            return Event(kind, eid, neutral(key)) if neutral is not None else None
-        return state.event
+        event = self._states.value(item, self._now())
+        if event is None:
+            self._delay(item)
+        return event
 
-    def _words(self, mailbox: str) -> dict[EID, Event]:
-        """What each server says of a mailbox; the member's own word counts before the bus has it."""
-        key = mailbox_key(mailbox, self._eid)
-        words = dict(self._view.by_server(key.type, mailbox))
-        own = self._host.last_word(key)
-        if own is not None:
-            words[self._eid] = own
-        return words
-
-    def _delay(self, mailbox: str, withdraw: bool) -> None:
+    def _delay(self, item: Item) -> None:
         """A contended mailbox is not due yet: look again when it is."""
-        now, again = self._now(), self.slots.retry_at(mailbox)
-        if again <= now or mailbox in self._delayed or withdraw:
+        again, mailbox, now = self._states.due_again(item), item[2], self._now()
+        if again is None or again <= now or mailbox in self._delayed:
             return
 
         def look_again() -> None:

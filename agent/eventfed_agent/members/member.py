@@ -12,8 +12,9 @@ from ..configuration import MemberConfiguration, TimingSection
 from ..event_log import Journal
 from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
+from .foreign_states import Item
 from .identity import Identity
-from .injection import Injector, Item, tell_dropped
+from .injection import Injector, tell_dropped
 from .intrusions import INTRUSION, IntrusionWatch
 from .lifecycle import Input
 from .lifetime import Lifetime

@@ -1,4 +1,4 @@
-"""Callbacks that are called from the event loop, never from within what happens."""
+"""Callbacks that are called when what happens has been taken in whole, most of them from the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class Callbacks(Generic[_T]):
 
 
 class Notifier:
-    """Calls its listeners once for many changes.
+    """Calls its listeners a little later, once for many changes, and its followers before that.
 
     Args:
         soon: runs a callback a little later; by default at once.
@@ -42,23 +42,41 @@ class Notifier:
 
     def __init__(self, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
         self.listeners: list[Callable[[], None]] = []
-        self.waits = False
-        """Whether they will be called already."""
+        self.followers: list[Callable[[], None]] = []
+        self._waits = False
+        self._untold = False
         self._soon = soon or (lambda callback: callback())
 
     def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after changes; the result ends that."""
-        self.listeners.append(callback)
-        return lambda: self.listeners.remove(callback) if callback in self.listeners else None
+        return _add(self.listeners, callback)
+
+    def follow(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` from `tell`, and at the latest before the listeners; the result ends that."""
+        return _add(self.followers, callback)
 
     def notify(self) -> None:
         """Something changed."""
-        if self.listeners and not self.waits:
-            self.waits = True
+        self._untold = True
+        if not self._waits and (self.listeners or self.followers):
+            self._waits = True
             self._soon(self._call)
+
+    def tell(self) -> None:
+        """Call the followers if something changed since they were called last."""
+        if self._untold:
+            self._untold = False
+            for callback in tuple(self.followers):
+                callback()
 
     def _call(self) -> None:
         # First: what a listener changes is told by another call.
-        self.waits = False
+        self._waits = False
+        self.tell()
         for callback in tuple(self.listeners):
             callback()
+
+
+def _add(callbacks: list[Callable[[], None]], callback: Callable[[], None]) -> Callable[[], None]:
+    callbacks.append(callback)
+    return lambda: callbacks.remove(callback) if callback in callbacks else None

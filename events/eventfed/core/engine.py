@@ -33,7 +33,7 @@ class Engine:
 
     Args:
         send: sends a plain message; whether it could.
-        soon: runs a callback a little later, once for many changes of the view.
+        soon: runs a callback a little later, once for many changes of the view. Who follows the view is called at once.
     """
 
     def __init__(
@@ -132,6 +132,7 @@ class Engine:
 
     def stored(self, message: Stored) -> None:
         self._intake.stored(message)
+        self.view.tell_followers()
 
     def replay_ended(self) -> None:
         self.synced = True

@@ -118,6 +118,18 @@ class View:
         """Call `callback` after changes of states, leases or `synced`, once for many; the result ends that."""
         return self._notifier.listen(callback)
 
+    def follow(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` as soon as what was read has been taken in whole, in the same turn of the event loop.
+
+        It is called for each message of the stream that changes something, and so must be quick. What it raises breaks
+        the reading of the bus, and so must stay with it. The result ends that.
+        """
+        return self._notifier.follow(callback)
+
+    def tell_followers(self) -> None:
+        """What was read has been taken in whole."""
+        self._notifier.tell()
+
     def get(self, key: StateKey) -> Event | None:
         """The value of a state; None if it is unknown or gone."""
         state = self._states.get(key)
@@ -346,5 +358,4 @@ class View:
         self.revision += 1
         state.revision = self.revision
         self._log.append(self.revision, key)
-        if not self._notifier.waits:
-            self._notifier.notify()
+        self._notifier.notify()
