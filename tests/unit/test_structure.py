@@ -5,6 +5,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 450
 
@@ -100,3 +102,15 @@ def test_the_wheel_of_the_product_holds_nothing_of_the_lab() -> None:
         if "eventfed_lab" in path.read_text(encoding="utf-8")
     ]
     assert not named
+
+
+@pytest.mark.parametrize("walk", ["A device's state from the datagram to NATS", "The same state from NATS to the"])
+def test_a_change_walks_through_twelve_rooms_at_most_and_each_of_them_once(walk: str) -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    steps = text.split(walk)[1].split("\n1. ")[1].split("\n\n")[0]
+    rooms = re.findall(r"^(?:\d+\. )?`([\w/]+\.py)`", steps, re.MULTILINE)
+    assert len(rooms) == 1 + len(re.findall(r"^\d+\. ", steps, re.MULTILINE))
+    assert 6 < len(rooms) <= 12
+    assert len(set(rooms)) == len(rooms)
+    homes = (ROOT / "agent/eventfed_agent", ROOT / "events/eventfed")
+    assert not [room for room in rooms if not any((home / room).is_file() for home in homes)]

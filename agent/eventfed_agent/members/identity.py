@@ -108,8 +108,11 @@ class Identity:
     def moved(self) -> bool:
         """Whether another agent serves the member."""
         if self._claim is None or not self.parted:
+            # A lease that was there before the member spoke to us is no proof that it has left us; a claim that
+            # stands is judged by the claim itself.
             return False
         lease = self._federation.view.leases.get(self.eid)
+        # Another uid is another server under the same EID: that is a contest, and this member is still ours.
         return (
             lease is not None
             and lease.uid == self._configuration.identity
@@ -161,6 +164,7 @@ class Identity:
     def disappear(self) -> None:
         """The member is away: give the lease back, which starts the grace everywhere."""
         self._alive = False
+        # A duplicate is told so that people give this server another EID; there is nobody to tell it of now.
         self._contest.duplicate_of = None
         self.injector.close()
         if self._claim is not None:
@@ -287,6 +291,7 @@ class Identity:
     def _look(self) -> None:
         """See whether another agent has the member now, or has it no more."""
         before, self._was_moved = self._was_moved, self.moved
+        # It stays so when the other agent lets go: what that agent published is newer than what is remembered here.
         self.outdated = self.outdated or self._was_moved
         if before and not self._was_moved and self.parted:
             self._host.lease_freed()
@@ -294,6 +299,7 @@ class Identity:
 
     def _claim_changed(self, claim: Claim) -> None:
         if self._claim is not None and claim is not self._claim:
+            # The call was under way when the member spoke again, which made another claim.
             return
         self._journal.debug("claim", self._configuration.name, state=claim.state.value, held=claim.held)
         if claim.held:
@@ -312,6 +318,7 @@ class Identity:
             self._contest.began()
         elif claim.state is ClaimState.LOST:
             self.outdated = True
+            # From now on what comes may be a repetition: see `hears`.
             self._parted_at = _now()
             self._look()
             rival = claim.rival
@@ -322,6 +329,7 @@ class Identity:
         self._host.rivals_changed()
 
     def _update_gate(self) -> None:
+        # A contest may be won a moment before `_claim_changed` is told of it and ends the duplicate.
         if self.held and self._alive and self._contest.duplicate_of is None:
             self.injector.open()
         else:
