@@ -69,9 +69,9 @@ TABLE: dict[str, Retry | Period | Other] = {
     "eventfed_agent.pjsip.sip._publisher.Publisher._run": Other(
         "a 412 has one request follow, as RFC 3903 4.1 says: OutboundPublication counts it"
     ),
-    "eventfed_agent.pjsip.sip._transports.Connection._watch": Other("an idle connection is closed"),
-    "eventfed_agent.pjsip.sip._user_agent.UserAgent.__aenter__": ONCE,
-    "eventfed_agent.pjsip.sip._user_agent.UserAgent._listen": Other("tries other ports, each once, at the start"),
+    "eventfed_agent.pjsip.sip._sockets.Sockets._listen": Other("tries other ports, each once, at the start"),
+    "eventfed_agent.pjsip.sip._sockets.Sockets.listen": ONCE,
+    "eventfed_agent.pjsip.sip._watch.Watch._set_timer": Other("an idle connection is closed"),
     "eventfed_agent.pjsip.sip._user_agent.UserAgent._wake_at": Other(
         "retransmissions, whose pauses RFC 3261 17.1.2.2 says (timer E)"
     ),

@@ -73,6 +73,23 @@ class PublishCounters:
     out_of_turn: int = 0
 
 
+@dataclass(slots=True)
+class _Attempt:
+    """The request that is in flight, and what became of those before it in the same attempt.
+
+    Args:
+        body: what it publishes; None to keep the publication alive.
+        asked: the `Expires` of the request, in seconds.
+        raised: whether a 423 has raised it.
+    """
+
+    body: bytes | None
+    asked: int
+    raised: bool = False
+    out_of_turn: bool = False
+    sent_at: float = 0.0
+
+
 class OutboundPublication:
     """One publication: one request in flight, initial first, with SIP-If-Match from then on.
 
@@ -108,15 +125,10 @@ class OutboundPublication:
         self._content_type = content_type
         self._cseq = secrets.randbelow(1 << 16)
         self._etag: str | None = None
-        self._sent_at = 0.0
         self._expires_at = 0.0
         self._refresh_at: float | None = None
         self._doubtful = False
-        self._in_flight = False
-        self._body: bytes | None = None
-        self._asked = expires
-        self._raised = False
-        self._out_of_turn = False
+        self._attempt: _Attempt | None = None
 
     @property
     def etag(self) -> str | None:
@@ -125,7 +137,7 @@ class OutboundPublication:
 
     @property
     def in_flight(self) -> bool:
-        return self._in_flight
+        return self._attempt is not None
 
     @property
     def refresh_at(self) -> float | None:
@@ -143,7 +155,7 @@ class OutboundPublication:
         of ours, which would lose it. A 412 to a request that is under way is no surprise.
         """
         self._doubtful = True
-        if not self._in_flight:
+        if self._attempt is None:
             self._forget()
 
     def start(self, body: bytes | None, now: float, *, remove: bool = False) -> Request:
@@ -151,27 +163,28 @@ class OutboundPublication:
 
         Raises SipError while another one is in flight, and for a keep-alive or removal of nothing.
         """
-        if self._in_flight:
+        if self._attempt is not None:
             raise SipError("a publication has one request in flight at most")
         if not self.alive(now):
             self._forget()
         if self._etag is None and (body is None or remove):
             raise SipError("there is no publication to keep alive or to remove: publish a body first")
-        self._in_flight = True
-        self._body = body
-        self._asked = 0 if remove else self.expires
-        self._raised = False
-        self._out_of_turn = False
-        return self._request(now)
+        self._attempt = _Attempt(body, 0 if remove else self.expires)
+        return self._request(self._attempt, now)
 
     def answered(self, response: Response, now: float) -> Request | PublishResult:
-        """The next request to send, or the result."""
-        status = response.status
+        """The next request to send, or the result.
+
+        Raises SipError where nothing was in flight.
+        """
+        attempt, status = self._attempt, response.status
+        if attempt is None:
+            raise SipError("an answer came to a publication that has no request in flight")
         if 200 <= status < 300:
-            granted = min(response.expires if response.expires is not None else self._asked, _MAX_EXPIRES)
-            self._etag = response.sip_etag if self._asked and granted else None
+            granted = min(response.expires if response.expires is not None else attempt.asked, _MAX_EXPIRES)
+            self._etag = response.sip_etag if attempt.asked and granted else None
             # The server counts from when it took the request, at the earliest when that was sent.
-            self._expires_at = self._sent_at + granted * _CLOCKS
+            self._expires_at = attempt.sent_at + granted * _CLOCKS
             self._refresh_at = now + 0.75 * granted if self._etag is not None else None
             self._doubtful = False
             self.counters.accepted += 1
@@ -179,15 +192,15 @@ class OutboundPublication:
         if status == 412 and self._etag is not None:
             self.counters.unknown_etag += 1
             if not self._doubtful and now < self._expires_at:
-                self._out_of_turn = True
+                attempt.out_of_turn = True
                 self.counters.out_of_turn += 1
             self._forget()
-            if self._body is not None and self._asked:
-                return self._request(now)
-        elif status == 423 and not self._raised and self._asked < (response.min_expires or 0) <= _MAX_EXPIRES:
-            self._raised = True
-            self.expires = self._asked = response.min_expires or 0
-            return self._request(now)
+            if attempt.body is not None and attempt.asked:
+                return self._request(attempt, now)
+        elif status == 423 and not attempt.raised and attempt.asked < (response.min_expires or 0) <= _MAX_EXPIRES:
+            attempt.raised = True
+            self.expires = attempt.asked = response.min_expires or 0
+            return self._request(attempt, now)
         self._doubtful = True
         self.counters.refused += 1
         return self._finish(Outcome.REFUSED, status, response.reason)
@@ -204,24 +217,23 @@ class OutboundPublication:
         self.counters.unreachable += 1
         return self._finish(Outcome.UNREACHABLE, detail=detail)
 
-    def _request(self, now: float) -> Request:
-        self._sent_at = now
+    def _request(self, attempt: _Attempt, now: float) -> Request:
+        attempt.sent_at = now
         self._cseq = self._cseq % (2**31 - 1) + 1
         self.counters.sent += 1
-        headers = [*self._headers, ("Expires", str(self._asked))]
+        headers = [*self._headers, ("Expires", str(attempt.asked))]
         if self._etag is not None:
             headers.append(("SIP-If-Match", self._etag))
         if self.secret is not None:
             headers.append((self.secret.name, self.secret.value))
-        if self._body is not None:
+        if attempt.body is not None:
             headers.append(("Content-Type", self._content_type))
-        return Request.build("PUBLISH", self._uri, self._cseq, headers, self._body or b"")
+        return Request.build("PUBLISH", self._uri, self._cseq, headers, attempt.body or b"")
 
     def _forget(self) -> None:
         self._etag = None
         self._refresh_at = None
 
     def _finish(self, outcome: Outcome, status: int | None = None, detail: str = "") -> PublishResult:
-        self._in_flight = False
-        self._body = None
-        return PublishResult(outcome, status, self._out_of_turn, detail)
+        attempt, self._attempt = self._attempt, None
+        return PublishResult(outcome, status, attempt is not None and attempt.out_of_turn, detail)

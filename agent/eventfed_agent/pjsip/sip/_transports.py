@@ -12,6 +12,7 @@ from ._addresses import Address, Transport, family_of
 from ._errors import SipSyntaxError, TransportFailed
 from ._settings import Counters, UserAgentSettings
 from ._stream import StreamFramer
+from ._watch import Watch
 
 __all__ = ["Channel", "Connection", "SocketAddress", "UdpSocket"]
 
@@ -79,7 +80,7 @@ class UdpSocket:
 
 
 class Connection(asyncio.Protocol):
-    """One TCP connection, accepted or opened. Watches over idleness and unfinished messages with one timer."""
+    """One TCP connection, accepted or opened. It ends when it is idle, or a message in it is not finished."""
 
     reliable = True
 
@@ -98,13 +99,10 @@ class Connection(asyncio.Protocol):
         self._closed = closed
         self._receive = receive
         self._malformed = malformed
-        self._loop = asyncio.get_running_loop()
         self._framer = StreamFramer(settings.max_message_bytes)
-        self._timer: asyncio.TimerHandle | None = None
-        self._active = 0.0
-        self._partial_since: float | None = None
+        self._watch = Watch(settings.idle_timeout, settings.message_timeout, self._idle)
         self._admitted = False
-        self.gone = self._loop.create_future()
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def usable(self) -> bool:
@@ -122,27 +120,25 @@ class Connection(asyncio.Protocol):
         if not self._admitted:
             transport.abort()
             return
-        self._active = self._loop.time()
-        self._watch()
+        self._watch.active()
 
     def data_received(self, data: bytes) -> None:
         if not self._admitted:
             return
-        self._active = self._loop.time()
+        self._watch.active()
         self._framer.receive(data)
         try:
             while self.usable and (message := self._framer.next_message()) is not None:
-                self._partial_since = None
+                self._watch.message_ended()
                 self._receive(self, message)
         except SipSyntaxError as error:
             self._malformed(self.peer, error)
             self._transport.abort()
             return
-        if not self._framer.partial:
-            self._partial_since = None
-        elif self._partial_since is None:
-            self._partial_since = self._active
-            self._watch()
+        if self._framer.partial:
+            self._watch.message_began()
+        else:
+            self._watch.message_ended()
 
     def pause_writing(self) -> None:
         # The peer does not read what it asked for.
@@ -150,8 +146,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._watch.end()
         if self._admitted and self._framer.partial:
             self._malformed(self.peer, SipSyntaxError("the connection ended within a message"))
         if not self.gone.done():
@@ -162,7 +157,7 @@ class Connection(asyncio.Protocol):
     def send(self, data: bytes, address: SocketAddress) -> None:
         if not self.usable:
             raise TransportFailed(f"the connection to {self.peer} is closed")
-        self._active = self._loop.time()
+        self._watch.active()
         self._transport.write(data)
 
     def close(self) -> None:
@@ -171,26 +166,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         self._transport.abort()
 
-    def _deadline(self) -> float:
-        deadline = self._active + self._settings.idle_timeout
-        if self._partial_since is not None:
-            deadline = min(deadline, self._partial_since + self._settings.message_timeout)
-        return deadline
-
-    def _watch(self) -> None:
-        deadline = self._deadline()
-        if self._timer is not None:
-            if self._timer.when() <= deadline:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        if not self.usable:
-            return
-        if self._loop.time() < self._deadline():
-            self._watch()
-            return
-        self._counters.connections_timed_out += 1
-        self._transport.abort()
+    def _idle(self) -> None:
+        if self.usable:
+            self._counters.connections_timed_out += 1
+            self._transport.abort()

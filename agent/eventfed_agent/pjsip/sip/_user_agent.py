@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -15,9 +14,9 @@ from ._client_transactions import ClientTransactions
 from ._connections import Connections
 from ._errors import RequestTimeout, SipError, SipSyntaxError, TransportFailed
 from ._messages import Request, Response, parse_message
-from ._routes import Route, find_route
 from ._server_transactions import Arrival, ServerTransactions, TransactionKey
 from ._settings import Counters, UserAgentSettings
+from ._sockets import Sockets
 from ._transports import Channel, Connection, SocketAddress, UdpSocket
 from ._via import MAGIC_COOKIE
 
@@ -26,10 +25,6 @@ __all__ = ["Handler", "Later", "MalformedHook", "UserAgent"]
 _KEEPALIVE = b"\r\n\x00 "
 _LONGEST_KEEPALIVE = 4
 _EXPIRY_SLACK = 1.0
-_PORT_ATTEMPTS = 32
-_MAX_ROUTES = 4096
-_ROUTE_LIFETIME = 10.0
-"""For how long the way to a host is remembered, in seconds."""
 
 
 class Later:
@@ -84,19 +79,16 @@ class UserAgent:
         on_malformed: MalformedHook | None = None,
     ) -> None:
         self.counters = Counters()
-        self._binds = binds
         self._handler = handler
         self._settings = settings
         self._on_malformed = on_malformed
         self._client = ClientTransactions(settings.timers)
         self._server = ServerTransactions(settings.transaction_lifetime, settings.transaction_capacity)
         self._pending: dict[str, tuple[asyncio.Future[Response | SipError], Channel, SocketAddress]] = {}
-        self._udp: list[UdpSocket] = []
         self._connections = Connections(
             settings, self.counters, self._received_on_connection, self._connection_lost, self._malformed
         )
-        self._bound: list[Address] = []
-        self._routes: dict[str, tuple[Route, float]] = {}
+        self._sockets = Sockets(binds, self._connections, self._received_datagram)
         self._timer: asyncio.TimerHandle | None = None
         self._open = False
         self._allow = ", ".join(sorted({*settings.methods, "OPTIONS"}))
@@ -104,15 +96,14 @@ class UserAgent:
     @property
     def bound(self) -> tuple[Address, ...]:
         """The addresses it listens on, with the ports that the kernel chose."""
-        return tuple(self._bound)
+        return tuple(self._sockets.bound)
 
     async def __aenter__(self) -> Self:
         """Bind everything; raises TransportFailed where an address cannot be bound."""
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._close)
-            for bind in self._binds:
-                await self._listen(bind)
+            await self._sockets.listen()
             stack.pop_all()
         self._open = True
         return self
@@ -136,10 +127,10 @@ class UserAgent:
             channel: Channel
             source = ""
             if destination.transport is Transport.UDP:
-                position, source = self._route(destination.host)
-                channel = self._udp[position]
+                channel, source = self._sockets.way_to(destination.host)
             else:
-                channel = await self._connections.open(destination, lambda: self._source(destination.host))
+                host = destination.host
+                channel = await self._connections.open(destination, lambda: self._sockets.source_of_connections(host))
             branch = MAGIC_COOKIE + secrets.token_hex(12)
             data = message.with_via(_via(channel, source or channel.local.host, branch))
             if len(data) > self._settings.max_message_bytes:
@@ -147,7 +138,7 @@ class UserAgent:
             channel.send(data, address)
         except TransportFailed:
             self.counters.transport_failures += 1
-            self._routes.pop(destination.host, None)
+            self._sockets.forget_way(destination.host)
             raise
         future: asyncio.Future[Response | SipError] = self._loop.create_future()
         self._pending[branch] = (future, channel, address)
@@ -177,38 +168,9 @@ class UserAgent:
 
     # Sockets
 
-    async def _listen(self, bind: Bind) -> None:
-        for attempt in range(_PORT_ATTEMPTS):
-            udp: UdpSocket | None = None
-            port = bind.port
-            try:
-                if Transport.UDP in bind.transports:
-                    udp = UdpSocket(bind.host, port, self._received_datagram)
-                    port = udp.local.port
-                if Transport.TCP in bind.transports:
-                    self._bound.append(await self._connections.listen(bind.host, port))
-            except OSError as error:
-                if udp is not None:
-                    udp.close()
-                # The kernel chose a port for UDP which is taken for TCP.
-                if (
-                    udp is not None
-                    and not bind.port
-                    and error.errno == errno.EADDRINUSE
-                    and attempt < _PORT_ATTEMPTS - 1
-                ):
-                    continue
-                raise TransportFailed(f"cannot listen on {host_in_uri(bind.host)}:{port}: {error}") from error
-            if udp is not None:
-                udp.start()
-                self._udp.append(udp)
-                self._bound.append(udp.local)
-            return
-
     async def _close(self) -> None:
         self._open = False
-        for udp in self._udp:
-            udp.close()
+        self._sockets.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -222,22 +184,7 @@ class UserAgent:
         Raises:
             TransportFailed: when no address that we listen on reaches it; the message says what to listen on.
         """
-        return find_route([bind.host for bind in self._binds], host).source
-
-    def _route(self, host: str) -> Route:
-        """The UDP socket from which a host is reached. Routes change, so it is asked again after a while."""
-        now = self._loop.time()
-        known = self._routes.get(host)
-        if known is None or known[1] <= now:
-            if len(self._routes) >= _MAX_ROUTES:
-                self._routes.clear()
-            known = self._routes[host] = find_route([udp.local.host for udp in self._udp], host), now + _ROUTE_LIFETIME
-        return known[0]
-
-    def _source(self, host: str) -> str | None:
-        """The address to open a connection from: one that we listen on, since a server may know us by it."""
-        listening = [bind.host for bind in self._binds if Transport.TCP in bind.transports]
-        return find_route(listening, host).source if listening else None
+        return self._sockets.seen_from(host)
 
     # Receiving
 
