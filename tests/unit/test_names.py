@@ -148,3 +148,12 @@ def test_case_makes_no_difference_to_include_nor_exclude() -> None:
     assert not chosen.publishes(DEVICE, "confbridge:secret")
     boxes = filters({"type": "mwi", "voicemailStorage": "Separate", "include": ["@SALES$"]})
     assert boxes.publishes(MWI, "1001@sales")
+
+
+def test_however_many_names_are_asked_about_only_the_last_ones_are_remembered() -> None:
+    filters = Filters([EventSpec(type="device_state", include=("^SIP/",))])
+    for number in range(10_000):
+        assert filters.subscribes(EventType.DEVICE_STATE_CHANGE, f"SIP/{number}")
+        assert not filters.subscribes(EventType.DEVICE_STATE_CHANGE, f"IAX2/{number}")
+    passes: Any = filters._filters[EventType.DEVICE_STATE_CHANGE].passes
+    assert passes.cache_info().currsize == passes.cache_info().maxsize <= 4096

@@ -1,8 +1,9 @@
 """Which names cross: filters by regular expression (`eventfed.model.patterns`), one per event type."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 from eventfed import EventType, Kind
 from eventfed.model.device_kinds import OWN_ENDPOINT, PROBE_PREFIX
@@ -11,31 +12,37 @@ from eventfed.spec import EventSpec, Injection, VoicemailStorage
 
 __all__ = ["BESIDE_CONTEXT", "PROBE_PREFIX", "EventFilter", "Filters"]
 
+_REMEMBERED = 4096
 BESIDE_CONTEXT = "eventfed"
 """The voicemail context of injected sums with ``injection: Beside``."""
 
 
 @dataclass(frozen=True)
 class EventFilter:
-    """What may cross of one event type."""
+    """What may cross of one event type.
+
+    Args:
+        passes: whether a name crosses, in either direction. Each change asks two or three times, so the last names
+            are remembered.
+    """
 
     spec: EventSpec
-    _include: tuple[re.Pattern[str], ...]
-    _exclude: tuple[re.Pattern[str], ...]
+    passes: Callable[[str], bool]
 
     @classmethod
     def of(cls, spec: EventSpec) -> "EventFilter":
         exported = spec.kind.default_export
         include = spec.include or ((exported,) if exported is not None else ())
-        return cls(spec, tuple(map(compile_pattern, include)), tuple(map(compile_pattern, spec.exclude)))
+        passes = partial(_passes, spec.kind, [*map(compile_pattern, include)], [*map(compile_pattern, spec.exclude)])
+        return cls(spec, lru_cache(_REMEMBERED)(passes))
 
-    def passes(self, name: str) -> bool:
-        """Whether the name crosses, in either direction."""
-        if name.startswith(PROBE_PREFIX) or name == OWN_ENDPOINT or _is_beside(name, self.spec.kind):
-            return False
-        if self._include and not any(pattern.search(name) for pattern in self._include):
-            return False
-        return not any(pattern.search(name) for pattern in self._exclude)
+
+def _passes(kind: Kind, include: list[re.Pattern[str]], exclude: list[re.Pattern[str]], name: str) -> bool:
+    if name.startswith(PROBE_PREFIX) or name == OWN_ENDPOINT or _is_beside(name, kind):
+        return False
+    if include and not any(pattern.search(name) for pattern in include):
+        return False
+    return not any(pattern.search(name) for pattern in exclude)
 
 
 def _is_beside(name: str, kind: Kind) -> bool:
