@@ -45,12 +45,14 @@ FULL_LENGTH = 12
 
 # Not in the background: docker and what it runs would have the builds' priority. The tests say why if it cannot be had.
 PREPARATIONS = {"kind": ["tests/kind/build.sh"]}
-EXPECTED = {"unit": 178, "bus": 163, "asterisk": 957, "api": 253, "kind": 522}
+EXPECTED = {"unit": 246, "bus": 395, "asterisk": 790, "api": 404, "kind": 393}
 """Seconds of a short run on two cores, for the estimate where this checkout has run nothing yet."""
 TRIED_AGAIN = 5
 SECOND_TRIES = RESULTS / "second-tries.txt"
 IN_ANY_ORDER = ("unit", "bus")
 """Suites whose tests share nothing that is dear to make; each run has another order."""
+AT_A_TIME = {"unit": ["--numprocesses=2", "--dist=loadfile"], "bus": ["--numprocesses=3", "--dist=worksteal"]}
+"""How such a suite is shared among processes (pytest-xdist). The bus tests wait for most of their time."""
 
 
 @dataclass
@@ -138,12 +140,14 @@ def run_suite(name: str, chosen: argparse.Namespace) -> Suite:
     """One pytest process; a crash of it, or its hanging, counts as one failed test.
 
     On real servers with leases of a few seconds, a machine that stands still for a second looks like a fault. So up to
-    `TRIED_AGAIN` failures of any suite but unit are tried once more, and told apart in the summary.
+    `TRIED_AGAIN` failures of any suite but unit are tried once more, and told apart in the summary. They run in a
+    process of their own, after all others: pytest-rerunfailures would try at once, with what the module has made and
+    may have broken.
     """
     long = chosen.full or chosen.part is not None
     command = [sys.executable, "-m", "pytest", f"tests/{name}", "--quiet", *chosen.pytest]
     if name in IN_ANY_ORDER and not chosen.part:
-        command += ["-p", "randomly"]
+        command += ["-p", "randomly", *AT_A_TIME[name]]
         if not any(argument.startswith("--randomly-seed") for argument in chosen.pytest):
             seed = secrets.randbelow(2**32)
             command.append(f"--randomly-seed={seed}")
@@ -184,8 +188,9 @@ def _elsewhere(
 
 
 def second_try_of(command: list[str]) -> list[str]:
-    """The same for the tests alone that failed: a part of these few would be other tests, or none."""
-    kept = [argument if not argument.startswith("--part=") else "--long" for argument in command]
+    """The same for the tests alone that failed, one at a time: a part of these few would be other tests, or none."""
+    alone = [argument for argument in command if not argument.startswith(("--numprocesses=", "--dist="))]
+    kept = [argument if not argument.startswith("--part=") else "--long" for argument in alone]
     return [*kept, "--last-failed", "--last-failed-no-failures=none"]
 
 

@@ -124,6 +124,11 @@ def test_a_second_try_is_of_all_that_failed_whatever_part_they_were_of() -> None
     assert "--long" not in run.second_try_of(["pytest", "tests/bus"])
 
 
+def test_a_second_try_runs_one_test_at_a_time() -> None:
+    for shared in run.AT_A_TIME.values():
+        assert run.second_try_of(["pytest", "tests/bus", *shared])[:3] == ["pytest", "tests/bus", "--last-failed"]
+
+
 def test_a_second_try_that_did_not_run_mends_nothing() -> None:
     suite = run.Suite("bus", passed=7, failed=2, failures=["t::one", "t::two"])
     suite.settle(run.Suite("bus", passed=1))
@@ -151,11 +156,11 @@ def test_second_tries_are_printed_and_kept_over_runs(tmp_path: Path, capsys: pyt
 
 def test_the_estimate_is_of_the_last_run_of_the_same_length(tmp_path: Path) -> None:
     file = tmp_path / "seconds.json"
-    assert run.Estimate(file, "short").of(["api"]) == ", about 4 min"
+    assert run.Estimate(file, "short").of(["api"]) == ", about 7 min"
     assert run.Estimate(file, "part 1/3").of(["api"]) == ""
     run.Estimate(file, "part 1/3").took("api", 1200)
     assert run.Estimate(file, "part 1/3").of(["api"]) == ", about 20 min"
-    assert run.Estimate(file, "short").of(["unit", "bus"]) == ", about 3 min; 6 min for all that is left"
+    assert run.Estimate(file, "short").of(["unit", "bus"]) == ", about 4 min; 11 min for all that is left"
 
 
 def test_what_needs_no_cluster_comes_first() -> None:
