@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from eventfed import EID, Event, EventType, StateKey
 
 from .configuration import AgentConfiguration, MemberConfiguration
-from .event_log import Journal
+from .event_log import EventLog
 
 __all__ = [
     "Adapter",
@@ -24,7 +24,7 @@ __all__ = [
     "AdapterOutcome",
     "Delivery",
     "Host",
-    "Keeper",
+    "HostIdentity",
     "OpenFactory",
     "Premises",
     "Tokens",
@@ -66,7 +66,7 @@ class AdapterOutcome:
     intrusion: bool = False
 
 
-class Keeper(Protocol):
+class HostIdentity(Protocol):
     """A member under one EID, which brings what it says onto the bus."""
 
     @property
@@ -97,7 +97,7 @@ class Host(Protocol):
         ...
 
     @property
-    def identity(self) -> Keeper:
+    def identity(self) -> HostIdentity:
         """What the member is under its present EID; another object under another one."""
         ...
 
@@ -192,7 +192,7 @@ class Adapter(Protocol):
 class Premises(Protocol):
     """The agent, as the factories see it."""
 
-    journal: Journal
+    event_log: EventLog
     federation_eid: EID
     wall_clock: Callable[[], float]
 

@@ -15,7 +15,7 @@ from eventfed.wire.roster import Roster
 
 from .adapter import AdapterFactory, OpenFactory, Tokens
 from .configuration import AgentConfiguration, AgentSection
-from .event_log import Journal
+from .event_log import EventLog
 from .latencies import Latencies
 from .members.evidence import Strangers
 from .members.member import Member
@@ -50,12 +50,12 @@ class Agent:
         *,
         adapters: Mapping[str, OpenFactory],
         tokens: Tokens,
-        journal: Journal | None = None,
+        event_log: EventLog | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.journal = journal or Journal()
+        self.event_log = event_log or EventLog()
         self.latencies = Latencies()
-        self.orders = Orders(configuration, self.journal)
+        self.orders = Orders(configuration, self.event_log)
         self.tokens = tokens
         self.wall_clock = wall_clock
         self.strangers = Strangers()
@@ -64,7 +64,7 @@ class Agent:
         self._following: list[asyncio.Task[None]] = []
         self._stack = AsyncExitStack()
         self.adapters: dict[str, AdapterFactory] = {name: make(self) for name, make in adapters.items()}
-        self.membership = Membership(self.orders, self.adapters, registry=self, journal=self.journal)
+        self.membership = Membership(self.orders, self.adapters, registry=self, event_log=self.event_log)
 
     @property
     def configuration(self) -> AgentConfiguration:
@@ -104,7 +104,7 @@ class Agent:
             self.membership.begin(self.federation, tasks)
             self.membership.serve()
             if (node := configuration.roster_node) is not None:
-                reports = partial(report_for_ever, self.federation, self.members, node, self.journal)
+                reports = partial(report_for_ever, self.federation, self.members, node, self.event_log)
                 works = {"roster_failed": partial(self._follow_rosters, node), "report_failed": reports}
                 self._following = [tasks.create_task(self._keep_up(*one)) for one in works.items()]
             self._stack = stack.pop_all()
@@ -137,7 +137,7 @@ class Agent:
         self.orders.file = configuration
         if tokens != self.tokens:
             self.tokens = tokens
-            self.journal.info("tokens_changed", configuration.agent.name, tokens=len(tokens.values))
+            self.event_log.info("tokens_changed", configuration.agent.name, tokens=len(tokens.values))
             for factory in self.adapters.values():
                 factory.use_tokens(tokens)
             for member in self.members.values():
@@ -171,7 +171,7 @@ class Agent:
                 await work()
             except Exception:
                 backoff.failed(asyncio.get_running_loop().time())
-                self.journal.failed(failure, self.configuration.agent.name)
+                self.event_log.failed(failure, self.configuration.agent.name)
 
     async def _follow_rosters(self, node: str) -> None:
         """Serve what the roster of our node lists. When it is lost or taken away, the last one counts."""
@@ -182,7 +182,7 @@ class Agent:
                 changed.clear()
                 roster = self.federation.rosters.known.get(node)
                 if roster is not None and roster != self.orders.roster:
-                    self.journal.info("roster_changed", node, members=len(roster.members))
+                    self.event_log.info("roster_changed", node, members=len(roster.members))
                     before, self.orders.roster = self.orders.roster, roster
                     try:
                         self._configure(before)

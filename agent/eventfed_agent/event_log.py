@@ -5,12 +5,12 @@ from typing import Any
 
 import structlog
 
-__all__ = ["Journal"]
+__all__ = ["EventLog"]
 
 _MAX_SOURCES = 10_000
 
 
-class Journal:
+class EventLog:
     """Warnings about members and strangers. The same warning about the same source is counted, not repeated.
 
     A warning may come again once `settled` was told that the cause has gone.

@@ -9,7 +9,7 @@ from eventfed.wire.roster import Roster
 
 from .adapter import AdapterFactory
 from .configuration import MemberConfiguration
-from .event_log import Journal
+from .event_log import EventLog
 from .members.member import Member
 from .members.member_status import Registry
 from .orders import Orders
@@ -30,7 +30,7 @@ class Membership:
     """
 
     def __init__(
-        self, orders: Orders, adapters: Mapping[str, AdapterFactory], *, registry: Registry, journal: Journal
+        self, orders: Orders, adapters: Mapping[str, AdapterFactory], *, registry: Registry, event_log: EventLog
     ) -> None:
         self.members: dict[str, Member] = {}
         self.failures = 0
@@ -40,7 +40,7 @@ class Membership:
         self._orders = orders
         self._adapters = adapters
         self._registry = registry
-        self._journal = journal
+        self._event_log = event_log
         self._running: dict[str, asyncio.Task[None]] = {}
         self._partings: dict[str, asyncio.Task[None]] = {}
 
@@ -112,7 +112,7 @@ class Membership:
             self._registry,
             filters=self._orders.filters,
             timing=self._orders.configuration.timing,
-            journal=self._journal,
+            event_log=self._event_log,
         )
         self.members[member.name] = member
         adapter.attach(member)
@@ -137,7 +137,7 @@ class Membership:
 
     def _failed(self, member: Member) -> None:
         self.failures += 1
-        self._journal.failed("member_failed", member.name)
+        self._event_log.failed("member_failed", member.name)
 
     async def _end(self, name: str) -> None:
         task = self._running[name]

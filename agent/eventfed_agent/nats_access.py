@@ -4,7 +4,7 @@ import functools
 import ssl
 
 from eventfed import Credentials, CredentialsSource, FederationSettings, MailboxDeparture, Storage
-from eventfed.spec import MailboxesOfDeparted
+from eventfed.spec import MailboxDepartureSpec
 
 from .configuration import AgentConfiguration, ConfigurationError, NatsSection, read_secret
 
@@ -14,7 +14,7 @@ __all__ = ["credentials", "credentials_source", "federation_settings"]
 def federation_settings(configuration: AgentConfiguration) -> FederationSettings:
     """The times and storage of a configuration."""
     departure, timing, nats = configuration.departure, configuration.timing, configuration.nats
-    remove = departure.mailboxes is MailboxesOfDeparted.REMOVE
+    remove = departure.mailboxes is MailboxDepartureSpec.REMOVE
     return FederationSettings(
         lease_ttl=timing.lease_ttl,
         lease_renewal=timing.lease_renewal,

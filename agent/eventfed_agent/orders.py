@@ -3,7 +3,7 @@
 from eventfed.wire.roster import Roster
 
 from .configuration import AgentConfiguration, ConfigurationError, MemberConfiguration
-from .event_log import Journal
+from .event_log import EventLog
 from .members.names import Filters
 from .roster_changes import roster_members, with_rules
 
@@ -17,14 +17,14 @@ class Orders:
         file: what the agent's file says.
     """
 
-    def __init__(self, file: AgentConfiguration, journal: Journal) -> None:
+    def __init__(self, file: AgentConfiguration, event_log: EventLog) -> None:
         self.file = file
         self.roster: Roster | None = None
         """The last one that was read; None before the first, and without an operator."""
         self.configuration = file
         """The file's, with the rules of the roster."""
         self.filters = Filters(file.events)
-        self._journal = journal
+        self._event_log = event_log
 
     @property
     def waits_for_roster(self) -> bool:
@@ -48,8 +48,8 @@ class Orders:
         old, name = self.configuration, self.file.agent.name
         try:
             configuration = with_rules(self.file, self.roster)
-            self._journal.settled("rules_refused", name)
+            self._event_log.settled("rules_refused", name)
         except ConfigurationError as error:
-            self._journal.warn("rules_refused", name, error=str(error))
+            self._event_log.warn("rules_refused", name, error=str(error))
             configuration = self.file.model_copy(update={"events": old.events, "departure": old.departure})
         self.configuration, self.filters = configuration, Filters(configuration.events)

@@ -9,7 +9,7 @@ from eventfed.wire.report import MAX_NAMES, AgentReport, ReportedMember
 from eventfed.wire.roster import MAX_ROSTER
 
 from .contention import contended_names
-from .event_log import Journal
+from .event_log import EventLog
 from .members.member import Member
 
 __all__ = ["ContendedNames", "report_for_ever", "reported"]
@@ -58,7 +58,9 @@ def reported(members: Iterable[Member]) -> tuple[ReportedMember, ...]:
     )
 
 
-async def report_for_ever(federation: Federation, members: Mapping[str, Member], node: str, journal: Journal) -> None:
+async def report_for_ever(
+    federation: Federation, members: Mapping[str, Member], node: str, event_log: EventLog
+) -> None:
     """Report what changed, once a second at most, and everything every 5 s; until cancelled."""
     loop, names, software = asyncio.get_running_loop(), ContendedNames(federation.view), software_version()
     sent: AgentReport | None = None
@@ -79,5 +81,5 @@ async def report_for_ever(federation: Federation, members: Mapping[str, Member],
             try:
                 federation.report(report)
             except EventfedError as error:
-                journal.warn("report_impossible", federation.agent, error=str(error))
+                event_log.warn("report_impossible", federation.agent, error=str(error))
         await asyncio.sleep(_LOOK)

@@ -25,12 +25,12 @@ def answer_requests(federation: Federation, members: Collection[Member]) -> Iter
             if member.eid == key.eid and member.dumps.window is None:
                 member.identity.forget(key)
 
-    def pass_on(event: Event) -> None:
+    def inject_transient(event: Event) -> None:
         for member in members:
-            member.pass_on(event)
+            member.inject_transient(event)
 
     with ExitStack() as stack:
         stack.callback(federation.requests.on_refresh(refresh))
         stack.callback(federation.requests.on_forget(forget))
-        stack.callback(federation.on_event(pass_on))
+        stack.callback(federation.on_event(inject_transient))
         yield

@@ -15,7 +15,7 @@ from ._plugins import Commands
 if TYPE_CHECKING:
     from eventfed import Event
 
-    from ._states import Selection
+    from ._states import StateFilter
 
 __all__ = ["app"]
 
@@ -332,11 +332,11 @@ def doctor(
     run(config, timeout=timeout, as_json=json)
 
 
-def _selection(kind: str | None, eid: str | None, name: str | None) -> "Selection":
+def _selection(kind: str | None, eid: str | None, name: str | None) -> "StateFilter":
     """Checked filters."""
     from eventfed import EID, KINDS
 
-    from ._states import Selection
+    from ._states import StateFilter
 
     try:
         pattern = re.compile(name) if name is not None else None
@@ -347,7 +347,7 @@ def _selection(kind: str | None, eid: str | None, name: str | None) -> "Selectio
         known = ", ".join(sorted(names))
         raise typer.BadParameter(f"{kind!r} is no type of state: use one of {known}", param_hint="'--type'")
     event_type = names.get(kind) if kind is not None else None
-    return Selection(event_type, EID.parse(eid) if eid is not None else None, pattern)
+    return StateFilter(event_type, EID.parse(eid) if eid is not None else None, pattern)
 
 
 def _publish(bus: BusOptions, event: "Event", hold: bool) -> None:

@@ -24,7 +24,7 @@ from eventfed_agent.nats_access import credentials_source, federation_settings
 from ._bus_options import BusOptions
 from ._exits import BusUnreachable
 
-__all__ = ["AGENT_NAME", "BusAccess", "connect", "resolve"]
+__all__ = ["AGENT_NAME", "BusTarget", "connect", "resolve"]
 
 AGENT_NAME = "eventfed-cli"
 """What we call ourselves in leases and towards NATS."""
@@ -36,7 +36,7 @@ _Section = TypeVar("_Section", bound=Spec)
 
 
 @dataclass(frozen=True)
-class BusAccess:
+class BusTarget:
     """Where the federation is, checked."""
 
     federation: FederationSection
@@ -45,7 +45,7 @@ class BusAccess:
     timeout: float
 
 
-def resolve(options: BusOptions) -> BusAccess:
+def resolve(options: BusOptions) -> BusTarget:
     """What the options and the file that they name say together; an option wins over the file.
 
     Raises:
@@ -60,7 +60,7 @@ def resolve(options: BusOptions) -> BusAccess:
     if any(name in nats for name in _SECRETS):
         nats_of_file = {name: value for name, value in nats_of_file.items() if name not in _SECRETS}
     federation_of_file = file.federation.model_dump() if file else {}
-    return BusAccess(
+    return BusTarget(
         _section(FederationSection, {**federation_of_file, **federation}),
         _section(NatsSection, {**nats_of_file, **nats}),
         _settings(file),
@@ -102,7 +102,7 @@ def _settings(file: AgentConfiguration | None) -> FederationSettings:
 
 
 @asynccontextmanager
-async def connect(access: BusAccess, *, create_stream: bool = False) -> AsyncIterator[Federation]:
+async def connect(access: BusTarget, *, create_stream: bool = False) -> AsyncIterator[Federation]:
     """A client that has read everything. With `create_stream`, one that may make the stream, where the file says so.
 
     Raises:
@@ -124,7 +124,7 @@ async def connect(access: BusAccess, *, create_stream: bool = False) -> AsyncIte
         yield federation
 
 
-def explain(problem: str | None, access: BusAccess) -> str:
+def explain(problem: str | None, access: BusTarget) -> str:
     """A problem of the client with what may be done about it."""
     if problem is None:
         return f"no answer from {', '.join(access.nats.servers)} within {access.timeout:g} s"

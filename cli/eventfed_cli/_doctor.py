@@ -27,7 +27,7 @@ from eventfed_agent.pjsip.listening import address_for
 from eventfed_agent.pjsip.sip import Bind, SecretHeader, TransportFailed, UserAgent
 from eventfed_agent.process.run import read_tokens
 
-from ._bus import BusAccess, connect
+from ._bus import BusTarget, connect
 from ._doctor_files import ServerFiles, poll_finding, read_server_files
 from ._doctor_nats import check_nats
 from ._doctor_probes import Prober
@@ -119,7 +119,7 @@ async def _probe(
 
 async def _leases(configuration: AgentConfiguration, timeout: float) -> list[Lease] | None:  # noqa: ASYNC109
     """The live leases; None where the bus cannot be read."""
-    access = BusAccess(configuration.federation, configuration.nats, federation_settings(configuration), timeout)
+    access = BusTarget(configuration.federation, configuration.nats, federation_settings(configuration), timeout)
     try:
         async with connect(access) as federation:
             return federation.members()

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from eventfed import Event, Federation, StateKey, StateRemoved
 from eventfed.pace import Backoff, until_due
 
-from ._bus import BusAccess, connect
+from ._bus import BusTarget, connect
 from ._exits import BusUnreachable, Failure
 from ._queries import print_json
 from ._states import aggregate, state_document, states_of_name, value_text
@@ -18,7 +18,7 @@ _FLOOR, _LIMIT = 0.5, 4.0
 """In seconds: how long to wait for the owner before it is asked again."""
 
 
-def forget_mailbox(access: BusAccess, key: StateKey, *, as_json: bool) -> None:
+def forget_mailbox(access: BusTarget, key: StateKey, *, as_json: bool) -> None:
     """Take one server's count of a mailbox back, and say what the others count.
 
     Raises:
@@ -27,7 +27,7 @@ def forget_mailbox(access: BusAccess, key: StateKey, *, as_json: bool) -> None:
     asyncio.run(_run(access, key, as_json))
 
 
-async def _run(access: BusAccess, key: StateKey, as_json: bool) -> None:
+async def _run(access: BusTarget, key: StateKey, as_json: bool) -> None:
     async with connect(access) as federation:
         said, lease = federation.get(key), federation.view.leases.get(key.eid)
         if said is None:
@@ -55,7 +55,7 @@ async def _run(access: BusAccess, key: StateKey, as_json: bool) -> None:
     print(f"all servers together: {text if others else 'nothing, no other server says anything of it'}")
 
 
-async def _take_back(federation: Federation, key: StateKey, access: BusAccess) -> None:
+async def _take_back(federation: Federation, key: StateKey, access: BusTarget) -> None:
     """Ask, or take it back ourselves, until its tombstone is read."""
 
     async def ask() -> None:

@@ -7,7 +7,7 @@ import sys
 
 from eventfed import EID, Claim, ClaimState, Event, Federation
 
-from ._bus import AGENT_NAME, BusAccess, connect
+from ._bus import AGENT_NAME, BusTarget, connect
 from ._exits import BusUnreachable, Failure
 from ._signals import run_until_stopped
 from ._states import value_text
@@ -15,7 +15,7 @@ from ._states import value_text
 __all__ = ["publish_once", "publish_while_held"]
 
 
-def publish_once(access: BusAccess, event: Event) -> None:
+def publish_once(access: BusTarget, event: Event) -> None:
     """Publish one state and say how long it will last."""
 
     async def run() -> None:
@@ -39,7 +39,7 @@ def publish_once(access: BusAccess, event: Event) -> None:
     asyncio.run(run())
 
 
-def publish_while_held(access: BusAccess, event: Event) -> None:
+def publish_while_held(access: BusTarget, event: Event) -> None:
     """Publish one state under a lease of our own, and take both back when stopped.
 
     Raises:
@@ -48,7 +48,7 @@ def publish_while_held(access: BusAccess, event: Event) -> None:
     run_until_stopped(_hold(access, event))
 
 
-async def _hold(access: BusAccess, event: Event) -> None:
+async def _hold(access: BusTarget, event: Event) -> None:
     async with connect(access, create_stream=True) as federation:
         changed = asyncio.Event()
         host = socket.gethostname()
@@ -74,7 +74,7 @@ async def _hold(access: BusAccess, event: Event) -> None:
                 await federation.flush(access.timeout)
 
 
-async def _wait_held(claim: Claim, changed: asyncio.Event, eid: EID, access: BusAccess) -> None:
+async def _wait_held(claim: Claim, changed: asyncio.Event, eid: EID, access: BusTarget) -> None:
     try:
         async with asyncio.timeout(access.timeout):
             while claim.state is ClaimState.WAITING:
@@ -92,6 +92,6 @@ def _taken(claim: Claim, eid: EID) -> str:
     return f"the lease of {eid} is held by {who}: use an EID of your own (--eid 02:…)"
 
 
-async def _flush(federation: Federation, access: BusAccess) -> None:
+async def _flush(federation: Federation, access: BusTarget) -> None:
     if not await federation.flush(access.timeout):
         raise BusUnreachable(federation.problem or f"NATS has not stored it within {access.timeout:g} s")

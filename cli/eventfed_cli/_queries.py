@@ -8,11 +8,11 @@ from rich.live import Live
 
 from eventfed import EID, Change, Event, MemberChanged, StateChanged, StateKey, StateRemoved, kind_of
 
-from ._bus import BusAccess, connect
+from ._bus import BusTarget, connect
 from ._exits import Failure
 from ._signals import run_until_stopped
 from ._states import (
-    Selection,
+    StateFilter,
     aggregate,
     change_document,
     change_text,
@@ -36,7 +36,7 @@ def print_json(document: object) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def list_members(access: BusAccess, *, as_json: bool) -> None:
+def list_members(access: BusTarget, *, as_json: bool) -> None:
     """Print the live leases, and devices that several servers claim."""
 
     async def run() -> None:
@@ -68,7 +68,7 @@ def list_members(access: BusAccess, *, as_json: bool) -> None:
     asyncio.run(run())
 
 
-def list_states(access: BusAccess, selection: Selection, *, as_json: bool) -> None:
+def list_states(access: BusTarget, selection: StateFilter, *, as_json: bool) -> None:
     """Print the states that are selected."""
 
     async def run() -> None:
@@ -90,7 +90,7 @@ def _row(event: Event, member: str) -> list[str]:
     return [kind, event.key, value_text(event), member, str(event.eid), heard]
 
 
-def get_state(access: BusAccess, name: str, *, as_json: bool) -> None:
+def get_state(access: BusTarget, name: str, *, as_json: bool) -> None:
     """Print every server's value of one name, and what all of them together make.
 
     Raises:
@@ -131,13 +131,13 @@ def get_state(access: BusAccess, name: str, *, as_json: bool) -> None:
     asyncio.run(run())
 
 
-def watch_states(access: BusAccess, selection: Selection, *, as_json: bool) -> None:
+def watch_states(access: BusTarget, selection: StateFilter, *, as_json: bool) -> None:
     """Print states as they change, until stopped: a live table on a terminal, else a line for each change."""
     live = sys.stdout.isatty() and not as_json
     run_until_stopped(_watch_live(access, selection) if live else _watch_lines(access, selection, as_json))
 
 
-async def _watch_lines(access: BusAccess, selection: Selection, as_json: bool) -> None:
+async def _watch_lines(access: BusTarget, selection: StateFilter, as_json: bool) -> None:
     async with connect(access) as federation:
         async for change in federation.watch(type=selection.type, eid=selection.eid):
             if _passes(change, selection):
@@ -150,7 +150,7 @@ async def _watch_lines(access: BusAccess, selection: Selection, as_json: bool) -
                 print(line, flush=True)
 
 
-def _passes(change: Change, selection: Selection) -> bool:
+def _passes(change: Change, selection: StateFilter) -> bool:
     match change:
         case StateChanged(event, _):
             return selection.takes(event.state_key)
@@ -162,7 +162,7 @@ def _passes(change: Change, selection: Selection) -> bool:
             return True
 
 
-async def _watch_live(access: BusAccess, selection: Selection) -> None:
+async def _watch_live(access: BusTarget, selection: StateFilter) -> None:
     """The newest changes at the top, as many as fit the terminal."""
     console = stdout()
     rows: dict[StateKey, list[str]] = {}
@@ -188,7 +188,7 @@ async def _watch_live(access: BusAccess, selection: Selection) -> None:
                     due = loop.call_later(0.1, show)
 
 
-def refresh(access: BusAccess, eid: EID | None) -> None:
+def refresh(access: BusTarget, eid: EID | None) -> None:
     """Ask the owner of one EID, or all owners, to publish everything again."""
 
     async def run() -> None:

@@ -22,10 +22,10 @@ from eventfed import (
     kind_of,
 )
 from eventfed.model.device_kinds import LONGEST_ANNOUNCED, is_probably_cut, is_set_by_hand
-from eventfed_agent.members.news import latest_news
+from eventfed_agent.members.shared_order import latest_count
 
 __all__ = [
-    "Selection",
+    "StateFilter",
     "aggregate",
     "change_document",
     "change_text",
@@ -39,7 +39,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Selection:
+class StateFilter:
     """Which states; None: all."""
 
     type: EventType | None = None
@@ -63,7 +63,7 @@ class Selection:
 def states_of_name(federation: Federation, name: str) -> dict[EventType, list[Event]]:
     """Every server's value of one name, by event type; types that do not have it are left out."""
     found: dict[EventType, list[Event]] = {}
-    for event in Selection().events(federation):
+    for event in StateFilter().events(federation):
         if event.key == name:
             found.setdefault(event.type, []).append(event)
     return found
@@ -128,7 +128,7 @@ def aggregate(kind: EventType, events: Iterable[Event]) -> tuple[dict[str, Any],
     """
     events = list(events)
     chosen, by = kind_of(kind), ""
-    if any(event.news for event in events) and (latest := latest_news({event.eid: event for event in events})):
+    if any(event.order for event in events) and (latest := latest_count({event.eid: event for event in events})):
         fields, text, by = chosen.show(latest), chosen.text(latest), "latest news"
     else:
         fields, by = chosen.combine(events)
@@ -142,7 +142,7 @@ _RULES = {"rank": "by Asterisk's rank", "time": "the newest"}
 def contended_devices(federation: Federation) -> dict[str, list[EID]]:
     """Devices set by hand that several servers announce: a NOT_INUSE of one cannot beat an INUSE of another."""
     owners: dict[str, list[EID]] = {}
-    for event in Selection().events(federation):
+    for event in StateFilter().events(federation):
         if kind_of(event.type).merge is Merge.PER_SERVER and is_set_by_hand(event.key):
             owners.setdefault(event.key, []).append(event.eid)
     return {name: eids for name, eids in owners.items() if len(eids) > 1}

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_snake
 
-__all__ = ["Refusal", "Writing", "refusals"]
+__all__ = ["Mistake", "Writing", "refusals"]
 
 _Node = Mapping[str, Any]
 _OWN = ("value_error", "assertion_error")
@@ -32,7 +32,7 @@ class Writing(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Mistake:
     """One thing that is wrong."""
 
     where: str
@@ -45,14 +45,14 @@ class Refusal:
     """Whether it is a list with too few entries."""
 
 
-def refusals(error: ValidationError, model: type[BaseModel], writing: Writing) -> list[Refusal]:
+def refusals(error: ValidationError, model: type[BaseModel], writing: Writing) -> list[Mistake]:
     """Each thing that is wrong, once, in the document's order. No value of the document is repeated: it may be secret.
 
     Args:
         model: what was read.
     """
     schema = _schema(model)
-    found: dict[Refusal, None] = {}
+    found: dict[Mistake, None] = {}
     for entry in error.errors(include_input=False, include_url=False, include_context=False):
         where, node = _walk(schema, entry["loc"])
         kind = entry["type"]
@@ -64,7 +64,7 @@ def refusals(error: ValidationError, model: type[BaseModel], writing: Writing) -
             message = _translated(_advice(node, where, schema, writing), schema, writing)
         missing = kind == "missing"
         path = ".".join(_named(part, writing) if own else part for part, own in where)
-        found[Refusal(path, f"is missing: {message}" if missing else message, missing, kind == "too_short")] = None
+        found[Mistake(path, f"is missing: {message}" if missing else message, missing, kind == "too_short")] = None
     # A list is short of the entries that were refused.
     return [one for one in found if not (one.short and any(other.where.startswith(f"{one.where}.") for other in found))]
 

@@ -21,7 +21,7 @@ __all__ = [
     "EventSpec",
     "Injection",
     "KindName",
-    "MailboxesOfDeparted",
+    "MailboxDepartureSpec",
     "Pattern",
     "Spec",
     "VoicemailStorage",
@@ -181,7 +181,7 @@ class EventSpec(Spec):
         return self
 
 
-class MailboxesOfDeparted(enum.StrEnum):
+class MailboxDepartureSpec(enum.StrEnum):
     KEEP = "Keep"
     REMOVE = "Remove"
 
@@ -200,9 +200,9 @@ class DepartureSpec(Spec):
         float, Field(alias="tombstoneTTL", ge=60, le=30 * 86_400, description="How long a withdrawal is kept, s.")
     ] = 86_400.0
     mailboxes: Annotated[
-        MailboxesOfDeparted,
+        MailboxDepartureSpec,
         Field(description="Keep: its messages still exist and count. Remove: the sums drop them."),
-    ] = MailboxesOfDeparted.KEEP
+    ] = MailboxDepartureSpec.KEEP
     mailbox_grace_period: Annotated[
         float, Field(ge=1, le=30 * 86_400, description="With Remove: how long its mailboxes are kept, s.")
     ] = 3_600.0

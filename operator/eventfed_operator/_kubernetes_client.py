@@ -181,7 +181,7 @@ class KubernetesClient:
         """Ask, in turn with all others who ask while the API server refuses."""
         if self._pace is None:
             return await ask()
-        # What is written has its own pause for each object, in the keeper of its EventFederation.
+        # What is written has its own pause for each object, in the reconciler of its EventFederation.
         question = path if method == "GET" else None
         async with self._pace.turn(question):
             try:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from eventfed.wire.roster import Roster
 
-from .conditions import Notice
+from .conditions import KubernetesEvent
 from .crd.status import EventFederationStatus
 from .snapshot import ObjectKey
 
@@ -16,11 +16,11 @@ __all__ = [
     "Apply",
     "Delete",
     "DeleteStream",
+    "EmitEvent",
     "EnsureStream",
-    "LookAgain",
     "PublishRoster",
     "RemoveFinalizer",
-    "Tell",
+    "Requeue",
     "WriteStatus",
 ]
 
@@ -90,14 +90,14 @@ class WriteStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class EmitEvent:
     """Make a Kubernetes Event."""
 
-    notice: Notice
+    notice: KubernetesEvent
 
 
 @dataclass(frozen=True, slots=True)
-class LookAgain:
+class Requeue:
     """Observe and reconcile again after so many seconds, even if nothing happens."""
 
     after: float
@@ -112,6 +112,6 @@ Action: TypeAlias = (
     | DeleteStream
     | PublishRoster
     | WriteStatus
-    | Tell
-    | LookAgain
+    | EmitEvent
+    | Requeue
 )

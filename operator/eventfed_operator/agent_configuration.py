@@ -8,7 +8,7 @@ from typing import Any
 
 from .crd.resource import CredentialsSpec, EventFederationSpec, NatsSpec, SecretKey
 from .resources import InvalidResource, Resource, Settings
-from .tokens import Tokens
+from .tokens import HeaderTokens
 
 __all__ = [
     "CONFIGURATION_FOLDER",
@@ -70,7 +70,7 @@ class AgentConfigurationFile:
 
 
 def agent_configuration(
-    resource: Resource, settings: Settings, tokens: Tokens, secret_versions: Mapping[str, str | None]
+    resource: Resource, settings: Settings, tokens: HeaderTokens, secret_versions: Mapping[str, str | None]
 ) -> AgentConfigurationFile:
     """The agents' file.
 

@@ -10,7 +10,7 @@ from eventfed.spec import Spec, device_filter
 from .agent_configuration import CONFIGURATION_FOLDER, HTTP_PORT, NATS_FOLDER, SIP_PORT, AgentConfigurationFile
 from .crd.resource import GROUP, PodTemplateSpec, Protocol
 from .resources import Resource, Settings
-from .tokens import SNIPPET_KEY, Tokens
+from .tokens import SNIPPET_KEY, HeaderTokens
 
 __all__ = [
     "CHECKSUM",
@@ -85,12 +85,14 @@ def build_network_policy(resource: Resource, settings: Settings) -> dict[str, An
     }
 
 
-def build_agent_secret(resource: Resource, tokens: Tokens, configuration: AgentConfigurationFile) -> dict[str, Any]:
+def build_agent_secret(
+    resource: Resource, tokens: HeaderTokens, configuration: AgentConfigurationFile
+) -> dict[str, Any]:
     """The agents' configuration file and secrets."""
     return _secret(resource, resource.agent_name, tokens, {"agent.toml": configuration.text, **configuration.secrets})
 
 
-def build_asterisk_secret(resource: Resource, address: str, tokens: Tokens) -> dict[str, Any]:
+def build_asterisk_secret(resource: Resource, address: str, tokens: HeaderTokens) -> dict[str, Any]:
     """The lines that members include in their ``pjsip.conf``.
 
     Args:
@@ -108,7 +110,7 @@ def build_asterisk_secret(resource: Resource, address: str, tokens: Tokens) -> d
     return _secret(resource, resource.asterisk_name, tokens, {SNIPPET_KEY: snippet})
 
 
-def _secret(resource: Resource, name: str, tokens: Tokens, entries: Mapping[str, str]) -> dict[str, Any]:
+def _secret(resource: Resource, name: str, tokens: HeaderTokens, entries: Mapping[str, str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -10,24 +10,24 @@ from .actions import (
     Apply,
     Delete,
     DeleteStream,
+    EmitEvent,
     EnsureStream,
-    LookAgain,
     PublishRoster,
     RemoveFinalizer,
-    Tell,
+    Requeue,
     WriteStatus,
 )
-from .conditions import Notice
+from .conditions import KubernetesEvent
 from .crd.resource import GROUP, KIND, VERSION
 from .crd.status import EventFederationStatus
 from .federation_bus import FederationBus, NoBus
 from .kubernetes_api import Document, KubernetesApi
 from .resources import FIELD_MANAGER, FINALIZER, read_status
 
-__all__ = ["Carrier"]
+__all__ = ["ActionExecutor"]
 
 
-class Carrier:
+class ActionExecutor:
     """Carries out the actions of one round.
 
     Args:
@@ -65,7 +65,7 @@ class Carrier:
                 await self._api.delete(action.key.kind, self._metadata["namespace"], action.key.name, uid=action.uid)
             case WriteStatus():
                 await self.write_status(action.status)
-            case Tell():
+            case EmitEvent():
                 await self._tell(action.notice)
             case EnsureStream():
                 await self._needed_bus.ensure_stream(action.configuration, exists=action.exists)
@@ -73,7 +73,7 @@ class Carrier:
                 await self._needed_bus.delete_stream()
             case PublishRoster():
                 await self._needed_bus.publish_roster(action.node, action.roster)
-            case LookAgain():
+            case Requeue():
                 pass
 
     @property
@@ -106,7 +106,7 @@ class Carrier:
         written = await self._api.merge(KIND, namespace, name, {"metadata": metadata})
         self._version = written["metadata"].get("resourceVersion", self._version)
 
-    async def _tell(self, notice: Notice) -> None:
+    async def _tell(self, notice: KubernetesEvent) -> None:
         name, namespace = self._metadata["name"], self._metadata["namespace"]
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         event: dict[str, Any] = {

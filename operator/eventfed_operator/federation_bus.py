@@ -9,7 +9,7 @@ from eventfed import Credentials, EventfedError, Federation, FederationSettings,
 from eventfed.wire.report import AgentReport, MemberState
 from eventfed.wire.roster import Roster
 
-from .snapshot import Bus, MemberReport, Stream
+from .snapshot import BusSnapshot, MemberReport, Stream
 from .streams import OWNER
 
 __all__ = ["FederationBus", "NatsBus", "NoBus", "member_reports", "open_nats_bus"]
@@ -25,7 +25,7 @@ class NoBus(EventfedError):
 class FederationBus(Protocol):
     """The NATS of one federation. Requests raise an `EventfedError` where NATS refuses or does not answer."""
 
-    async def observe(self, *, mark: str) -> Bus:
+    async def observe(self, *, mark: str) -> BusSnapshot:
         """How things stand; it does not fail when NATS is away, but says so.
 
         Args:
@@ -74,7 +74,7 @@ class NatsBus:
         self._federation = federation
         self._administration = federation.administration
 
-    async def observe(self, *, mark: str) -> Bus:
+    async def observe(self, *, mark: str) -> BusSnapshot:
         federation = self._federation
         reports = federation.reports.current()
         leases = tuple(federation.members())
@@ -83,14 +83,16 @@ class NatsBus:
         try:
             info = await self._administration.stream()
         except EventfedError as error:
-            return Bus(problem=federation.problem or str(error), leases=leases, reports=told, contended_names=names)
+            return BusSnapshot(
+                problem=federation.problem or str(error), leases=leases, reports=told, contended_names=names
+            )
         if info is None:
-            return Bus(connected=True, leases=leases, reports=told, contended_names=names)
+            return BusSnapshot(connected=True, leases=leases, reports=told, contended_names=names)
         problems = {report.agent: report.problem for report in reports if report.problem}
         owner = (info.configuration.get("metadata") or {}).get(OWNER, "")
         stream = Stream(owner, info.configuration, info.messages, info.bytes)
         rosters = dict(federation.rosters.present)
-        return Bus(True, federation.problem, stream, leases, rosters, told, names, problems)
+        return BusSnapshot(True, federation.problem, stream, leases, rosters, told, names, problems)
 
     async def ensure_stream(self, configuration: Mapping[str, Any], *, exists: bool) -> None:
         if exists:

@@ -1,4 +1,4 @@
-"""One keeper for each EventFederation, and a look at all of them at intervals."""
+"""One reconciler for each EventFederation, and a look at all of them at intervals."""
 
 import asyncio
 import logging
@@ -11,17 +11,17 @@ from .crd.resource import KIND
 from .health import Health
 from .installation import Installation, Renew, as_before
 from .kubernetes_api import Document, KubernetesApi
-from .reconciler import Keeper, KeeperCounters, OpenBus
+from .reconciler import OpenBus, Reconciler, ReconcilerCounters
 from .resources import Settings
 
-__all__ = ["Supervisor"]
+__all__ = ["Manager"]
 
 _log = logging.getLogger("eventfed.operator")
 _FLOOR, _LIMIT = 1.0, 60.0
 
 
-class Supervisor:
-    """Starts a keeper for each EventFederation that it hears of, and wakes it when something concerns it.
+class Manager:
+    """Starts a reconciler for each EventFederation that it hears of, and wakes it when something concerns it.
 
     Args:
         namespaces: which ones are served; empty: all.
@@ -42,9 +42,9 @@ class Supervisor:
         resync: float,
         health: Health,
     ) -> None:
-        self.counters = KeeperCounters()
+        self.counters = ReconcilerCounters()
         self.health = health
-        self.keepers: dict[tuple[str, str], Keeper] = {}
+        self.reconcilers: dict[tuple[str, str], Reconciler] = {}
         self._api = api
         self._settings = settings
         self._namespaces = namespaces
@@ -67,9 +67,9 @@ class Supervisor:
 
     def concerns(self, namespace: str, name: str) -> None:
         """Something happened that may concern an EventFederation."""
-        keeper = self.keepers.get((namespace, name))
-        if keeper is not None:
-            keeper.wake()
+        reconciler = self.reconcilers.get((namespace, name))
+        if reconciler is not None:
+            reconciler.wake()
         elif (namespace, name) not in self._waiting:
             self._waiting.add((namespace, name))
             self._heard.put_nowait((namespace, name))
@@ -81,11 +81,11 @@ class Supervisor:
             while True:
                 key = await self._heard.get()
                 self._waiting.discard(key)
-                if key not in self.keepers:
-                    group.create_task(self._keep(*key), name=f"{key[0]}/{key[1]}")
+                if key not in self.reconcilers:
+                    group.create_task(self._run_reconciler(*key), name=f"{key[0]}/{key[1]}")
 
-    async def _keep(self, namespace: str, name: str) -> None:
-        keeper = Keeper(
+    async def _run_reconciler(self, namespace: str, name: str) -> None:
+        reconciler = Reconciler(
             self._api,
             namespace,
             name,
@@ -94,13 +94,13 @@ class Supervisor:
             resync=self._resync,
             counters=self.counters,
         )
-        self.keepers[namespace, name] = keeper
+        self.reconcilers[namespace, name] = reconciler
         backoff = self._failures.setdefault((namespace, name), Backoff(_FLOOR, _LIMIT))
         clock = asyncio.get_running_loop().time
         try:
             await until_due(backoff)
             backoff.succeeded(clock())
-            await keeper.run()
+            await reconciler.run()
             del self._failures[namespace, name]
         except Exception:
             # A bug that one EventFederation brings to light must not stop the others; the next look starts it anew.
@@ -108,7 +108,7 @@ class Supervisor:
             self.counters.failures += 1
             _log.exception("%s/%s: failed, and is started again", namespace, name)
         finally:
-            del self.keepers[namespace, name]
+            del self.reconcilers[namespace, name]
 
     async def _audit_for_ever(self) -> None:
         """What a watch has missed is found here."""
@@ -127,6 +127,6 @@ class Supervisor:
                 self.health.watches.compare(listed, asyncio.get_running_loop().time())
                 for one in items:
                     key = one["metadata"]["namespace"], one["metadata"]["name"]
-                    if key not in self.keepers:
+                    if key not in self.reconcilers:
                         self.concerns(*key)
             await asyncio.sleep(self._resync * random.uniform(1.0, 1.1))

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .manager import Supervisor
+from .manager import Manager
 
 __all__ = ["METRICS", "render_metrics"]
 
@@ -35,7 +35,7 @@ _STATUSES = ("True", "False", "Unknown")
 
 
 class _OperatorCollector(Collector):
-    def __init__(self, supervisor: Supervisor, clock: Callable[[], float]) -> None:
+    def __init__(self, supervisor: Manager, clock: Callable[[], float]) -> None:
         self._supervisor = supervisor
         self._clock = clock
 
@@ -44,9 +44,9 @@ class _OperatorCollector(Collector):
         health = self._supervisor.health
         yield _gauge("eventfed_operator_leader", health.leading)
         yield _gauge("eventfed_operator_watch_lag_seconds", health.watches.standing(now))
-        keepers, counters = self._supervisor.keepers.values(), self._supervisor.counters
-        yield _gauge("eventfed_operator_federations", len(keepers))
-        oldest = max((now - keeper.seen.at for keeper in keepers), default=0.0)
+        reconcilers, counters = self._supervisor.reconcilers.values(), self._supervisor.counters
+        yield _gauge("eventfed_operator_federations", len(reconcilers))
+        oldest = max((now - reconciler.seen.at for reconciler in reconcilers), default=0.0)
         yield _gauge("eventfed_operator_oldest_look_seconds", oldest)
         yield _counter("eventfed_operator_rounds_total", counters.rounds)
         yield _counter("eventfed_operator_failures_total", counters.failures)
@@ -65,14 +65,14 @@ class _OperatorCollector(Collector):
             GaugeMetricFamily(name, METRICS[name], labels=_OF_A_FEDERATION)
             for name in ("eventfed_stream_messages", "eventfed_stream_bytes", "eventfed_stream_limit_bytes")
         )
-        for key, keeper in self._supervisor.keepers.items():
-            for one in keeper.seen.status.conditions if keeper.seen.status is not None else ():
+        for key, reconciler in self._supervisor.reconcilers.items():
+            for one in reconciler.seen.status.conditions if reconciler.seen.status is not None else ():
                 for status in _STATUSES:
                     conditions.add_metric([*key, one.type, status], float(one.status == status))
-            if keeper.seen.stream is not None:
-                messages.add_metric(key, float(keeper.seen.stream.messages))
-                size.add_metric(key, float(keeper.seen.stream.bytes))
-                most = keeper.seen.stream.configuration.get("max_bytes", -1)
+            if reconciler.seen.stream is not None:
+                messages.add_metric(key, float(reconciler.seen.stream.messages))
+                size.add_metric(key, float(reconciler.seen.stream.bytes))
+                most = reconciler.seen.stream.configuration.get("max_bytes", -1)
                 if most > 0:
                     limit.add_metric(key, float(most))
         yield from (conditions, messages, size, limit)
@@ -94,7 +94,7 @@ def _counter(name: str, value: int) -> CounterMetricFamily:
     return CounterMetricFamily(name, METRICS[name], value=float(value))
 
 
-def render_metrics(supervisor: Supervisor, clock: Callable[[], float]) -> bytes:
+def render_metrics(supervisor: Manager, clock: Callable[[], float]) -> bytes:
     """The exposition text; an operator that waits for the Lease has one as well."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_OperatorCollector(supervisor, clock))

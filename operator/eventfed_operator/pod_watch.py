@@ -46,7 +46,7 @@ class Pods:
 
 
 class PodWatch:
-    """Lists, watches, and lists again every five minutes, so that a change which was missed is found in any case.
+    """Lists, watches, and lists again every five minutes, so that a change which was missed is found in any context.
 
     Args:
         on_change: called after each change, and once the first list is there.

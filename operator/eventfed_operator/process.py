@@ -17,7 +17,7 @@ from .environment import OperatorConfiguration, read_environment
 from .federation_bus import open_nats_bus
 from .health import Health
 from .installation import as_before
-from .manager import Supervisor
+from .manager import Manager
 from .operator_endpoints import serve_endpoints
 from .operator_metrics import render_metrics
 from .watch import watch
@@ -65,7 +65,7 @@ async def run_operator(configuration: OperatorConfiguration) -> None:
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
     async with open_kubernetes() as api, open_kubernetes(pooled=False) as lease_api:
-        supervisor = Supervisor(
+        supervisor = Manager(
             api,
             settings=configuration.settings,
             namespaces=configuration.namespaces,
@@ -101,7 +101,7 @@ async def _unless(stop: asyncio.Event, what: Coroutine[Any, Any, None]) -> bool:
     return not doing.cancelled()
 
 
-async def _act(supervisor: Supervisor, configuration: OperatorConfiguration, stop: asyncio.Event) -> None:
+async def _act(supervisor: Manager, configuration: OperatorConfiguration, stop: asyncio.Event) -> None:
     """Watch and keep until told to stop."""
     async with asyncio.TaskGroup() as group:
         keeping = group.create_task(supervisor.run())

@@ -15,23 +15,23 @@ from eventfed import Credentials, EventfedError, StreamUnavailable, Subjects
 from eventfed.pace import Backoff, until_due
 from eventfed.wire.report import token_mark
 
-from .actions import Apply, DeleteStream, EnsureStream, LookAgain, PublishRoster, Tell, WriteStatus
+from .actions import Apply, DeleteStream, EmitEvent, EnsureStream, PublishRoster, Requeue, WriteStatus
 from .agent_configuration import referenced_secrets
 from .bus_access import AccessFiles, BusAccess, BusAccessError, bus_access
 from .conditions import NOT_YET
 from .crd.resource import KIND
 from .crd.status import EventFederationStatus
-from .executor import Carrier
+from .executor import ActionExecutor
 from .federation_bus import FederationBus
 from .installation import Installation, OwnChanges, Refusals
 from .kubernetes_api import AddressTaken, ApiError, Document, KubernetesApi
 from .pod_watch import PodWatch
 from .reconcile import reconcile
 from .resources import FINALIZER, InvalidResource, Resource, read_resource
-from .snapshot import Bus, ObjectKey, Observed, Rival, Stream, read_agent, read_pod, read_rival
+from .snapshot import BusSnapshot, ObjectKey, Rival, Snapshot, Stream, read_agent, read_pod, read_rival
 from .statuses import differs, invalid_status
 
-__all__ = ["BusLink", "Keeper", "KeeperCounters", "OpenBus", "Seen"]
+__all__ = ["BusLink", "OpenBus", "Reconciler", "ReconcilerCounters", "Seen"]
 
 _log = logging.getLogger("eventfed.operator")
 _GATHER = 0.2
@@ -50,7 +50,7 @@ class OpenBus(Protocol):
 
 
 @dataclass(slots=True)
-class KeeperCounters:
+class ReconcilerCounters:
     """What happened so far, over all EventFederations."""
 
     rounds: int = 0
@@ -112,7 +112,7 @@ class BusLink:
             await self._changed.wait()
 
 
-class Keeper:
+class Reconciler:
     """One EventFederation, from the moment it is seen until it is gone.
 
     Args:
@@ -129,7 +129,7 @@ class Keeper:
         installation: Installation,
         open_bus: OpenBus,
         resync: float,
-        counters: KeeperCounters,
+        counters: ReconcilerCounters,
     ) -> None:
         self.namespace, self.name = namespace, name
         self._api = api
@@ -158,7 +158,7 @@ class Keeper:
                 if manifest is None:
                     return
                 try:
-                    await self._keep(read_resource(manifest))
+                    await self._reconcile_until_gone(read_resource(manifest))
                     # Gone, or another one of the name is there already.
                     await asyncio.sleep(backoff.rest(_now()))
                     continue
@@ -173,7 +173,7 @@ class Keeper:
                 backoff.failed(_now(), at_least=_wish(error))
                 await until_due(backoff, self._wake)
 
-    async def _keep(self, resource: Resource) -> None:
+    async def _reconcile_until_gone(self, resource: Resource) -> None:
         """Until the EventFederation is gone, or cannot be read any more."""
         labels = ",".join(f"{name}={value}" for name, value in resource.selector.items())
         members = PodWatch(self._api, self.namespace, resource.spec.members.selector.expression, self.wake)
@@ -184,7 +184,7 @@ class Keeper:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one.run()) for one in (members, agents, link)]
             try:
-                await self._look_for_ever(resource.uid, members, agents, link)
+                await self._reconcile_repeatedly(resource.uid, members, agents, link)
             except InvalidResource as error:
                 invalid = error
             finally:
@@ -193,12 +193,12 @@ class Keeper:
         if invalid is not None:
             raise invalid
 
-    async def _look_for_ever(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> None:
+    async def _reconcile_repeatedly(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> None:
         backoff = Backoff(_FLOOR, _LIMIT)
         while True:
             self._wake.clear()
             try:
-                after = await self._look(uid, members, agents, link)
+                after = await self._reconcile_once(uid, members, agents, link)
             except InvalidResource:
                 raise
             except EventfedError as error:
@@ -214,7 +214,7 @@ class Keeper:
             await asyncio.sleep(min(_FLOOR, self._own_changes.pause * random.uniform(1.0, 1.5)))
             await self._sleep(after)
 
-    async def _look(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> float | None:
+    async def _reconcile_once(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> float | None:
         """Observe, reconcile, carry out. The result is when to look again at the latest; None if it is gone.
 
         One that was deleted and made anew is another one: its federation on NATS may have another name.
@@ -231,18 +231,18 @@ class Keeper:
         actions = reconcile(resource, self._installation.settings, observed)
         written = [action.status for action in actions if isinstance(action, WriteStatus)]
         self.seen.status, self.seen.stream = (written or [resource.status])[-1], observed.bus.stream
-        carrier = Carrier(self._api, link.bus, manifest)
+        executor = ActionExecutor(self._api, link.bus, manifest)
         after, changed, refusals = self._resync, False, dict[ObjectKey, ApiError]()
         bus_refusals: list[EventfedError] = []
         self._counters.rounds += 1
         for action in actions:
-            if isinstance(action, LookAgain):
+            if isinstance(action, Requeue):
                 after = min(after, action.after)
                 continue
             name = type(action).__name__
             self._counters.actions[name] = self._counters.actions.get(name, 0) + 1
             try:
-                await carrier.carry_out(action)
+                await executor.carry_out(action)
             except AddressTaken as error:
                 _log.warning("%s/%s: %s", self.namespace, self.name, error)
                 self._refusals.address = error.address
@@ -260,7 +260,7 @@ class Keeper:
                     raise
                 self._failed(error)
                 _log.warning("%s/%s: stream %s stays: delete it by hand", self.namespace, self.name, action.name)
-            changed = changed or not isinstance(action, WriteStatus | Tell)
+            changed = changed or not isinstance(action, WriteStatus | EmitEvent)
         self._refusals.objects = {key: str(error) for key, error in refusals.items()}
         self._refusals.bus = next((str(one) for one in bus_refusals if not _is_conflict(one)), "")
         if refusals:
@@ -270,7 +270,7 @@ class Keeper:
         self._own_changes.looked(changed=changed)
         return min(after, self._own_changes.pause) if changed else max(after, _GATHER)
 
-    async def _observe(self, resource: Resource, members: PodWatch, agents: PodWatch, link: BusLink) -> Observed | None:
+    async def _observe(self, resource: Resource, members: PodWatch, agents: PodWatch, link: BusLink) -> Snapshot | None:
         """What there is; None as long as the pods are not known."""
         if not (members.listed and agents.listed):
             return None
@@ -289,7 +289,7 @@ class Keeper:
         except BusAccessError as error:
             link.want(None)
             problem = str(error)
-        return Observed(
+        return Snapshot(
             now=datetime.now(UTC),
             fresh_token=secrets.token_hex(24),
             objects={key: one for key, one in objects.items() if one is not None},
@@ -299,7 +299,7 @@ class Keeper:
             rivals=tuple(await self._rivals(resource)),
             bus=await link.bus.observe(mark=_mark(objects[ObjectKey("Secret", resource.agent_name)]))
             if link.bus
-            else Bus(problem=problem or link.problem or NOT_YET),
+            else BusSnapshot(problem=problem or link.problem or NOT_YET),
             address_refused=self._refusals.address,
             refused=dict(self._refusals.objects),
             bus_refused=self._refusals.bus,
@@ -322,16 +322,16 @@ class Keeper:
         manifest = await self._api.get(KIND, self.namespace, self.name)
         if manifest is None:
             return
-        carrier = Carrier(self._api, None, manifest)
+        executor = ActionExecutor(self._api, None, manifest)
         metadata = manifest["metadata"]
         if metadata.get("deletionTimestamp") and FINALIZER in (metadata.get("finalizers") or ()):
-            await carrier.remove_finalizer()
+            await executor.remove_finalizer()
             return
         now, generation = datetime.now(UTC), metadata.get("generation", 0)
-        status = invalid_status(carrier.status, generation=generation, message=message, now=now)
+        status = invalid_status(executor.status, generation=generation, message=message, now=now)
         self.seen.status = status
-        if differs(carrier.status, status):
-            await carrier.write_status(status)
+        if differs(executor.status, status):
+            await executor.write_status(status)
 
     def _failed(self, error: EventfedError) -> None:
         """Counted each time, and logged once until it has changed or passed."""

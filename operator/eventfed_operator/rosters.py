@@ -10,13 +10,13 @@ from eventfed.wire.roster import MAX_ROSTER, MAX_RULES, Roster, RosterMember
 from .agent_configuration import live_sections
 from .crd.resource import Protocol
 from .resources import Resource
-from .snapshot import Agent, Pod, Rival
+from .snapshot import AgentPod, Pod, Rival
 
-__all__ = ["Selection", "changed_rosters", "roster_rules", "select_members", "wanted_rosters"]
+__all__ = ["MemberSelection", "changed_rosters", "roster_rules", "select_members", "wanted_rosters"]
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class MemberSelection:
     """The selected pods, sorted out.
 
     Args:
@@ -30,7 +30,7 @@ class Selection:
     without_port: tuple[Pod, ...] = ()
 
 
-def select_members(resource: Resource, pods: Iterable[Pod], rivals: Iterable[Rival]) -> Selection:
+def select_members(resource: Resource, pods: Iterable[Pod], rivals: Iterable[Rival]) -> MemberSelection:
     """Sort out the pods that the selector selects; of two federations, the older has a pod (then: the lower name)."""
     mine = (resource.created, resource.name)
     older = sorted(
@@ -49,7 +49,7 @@ def select_members(resource: Resource, pods: Iterable[Pod], rivals: Iterable[Riv
             contended.append((pod, owner))
     wanted = (resource.spec.members.port, resource.spec.members.transport.value)
     without_port = tuple(pod for pod in members if pod.ports and wanted not in pod.ports)
-    return Selection(tuple(members), tuple(contended), without_port)
+    return MemberSelection(tuple(members), tuple(contended), without_port)
 
 
 def roster_rules(resource: Resource, present: Iterable[Roster]) -> str:
@@ -66,7 +66,7 @@ def roster_rules(resource: Resource, present: Iterable[Roster]) -> str:
 
 
 def wanted_rosters(
-    resource: Resource, members: Iterable[Pod], agents: Iterable[Agent], rules: str = ""
+    resource: Resource, members: Iterable[Pod], agents: Iterable[AgentPod], rules: str = ""
 ) -> dict[str, Roster]:
     """The roster of each node that has a member or an agent: an agent without a roster answers nobody.
 

@@ -13,13 +13,13 @@ from .crd.resource import MembersSpec
 from .resources import read_time
 
 __all__ = [
-    "Agent",
-    "Bus",
+    "AgentPod",
+    "BusSnapshot",
     "MemberReport",
     "ObjectKey",
-    "Observed",
     "Pod",
     "Rival",
+    "Snapshot",
     "Stream",
     "read_agent",
     "read_pod",
@@ -58,7 +58,7 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class AgentPod:
     """A pod of the agents' DaemonSet."""
 
     name: str
@@ -112,7 +112,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Bus:
+class BusSnapshot:
     """NATS, as the operator's client of this federation sees it.
 
     Args:
@@ -137,7 +137,7 @@ class Bus:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class Snapshot:
     """Everything that `reconcile` looks at.
 
     Args:
@@ -160,9 +160,9 @@ class Observed:
     objects: Mapping[ObjectKey, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     secrets: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict, repr=False)
     pods: tuple[Pod, ...] = ()
-    agents: tuple[Agent, ...] = ()
+    agents: tuple[AgentPod, ...] = ()
     rivals: tuple[Rival, ...] = ()
-    bus: Bus = field(default_factory=Bus)
+    bus: BusSnapshot = field(default_factory=BusSnapshot)
     address_refused: str = ""
     refused: Mapping[ObjectKey, str] = field(default_factory=dict)
     bus_refused: str = ""
@@ -190,10 +190,10 @@ def read_pod(manifest: Mapping[str, Any]) -> Pod:
     )
 
 
-def read_agent(manifest: Mapping[str, Any]) -> Agent:
+def read_agent(manifest: Mapping[str, Any]) -> AgentPod:
     """A pod of the agents' DaemonSet; one that is told to end is not ready, whatever it says."""
     ready = _is_ready(manifest.get("status", {})) and "deletionTimestamp" not in manifest["metadata"]
-    return Agent(manifest["metadata"]["name"], manifest.get("spec", {}).get("nodeName", ""), ready)
+    return AgentPod(manifest["metadata"]["name"], manifest.get("spec", {}).get("nodeName", ""), ready)
 
 
 def _is_ready(status: Mapping[str, Any]) -> bool:

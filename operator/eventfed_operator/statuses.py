@@ -6,7 +6,7 @@ from datetime import datetime
 from eventfed.wire.report import MemberState
 
 from .agent_configuration import SIP_PORT
-from .conditions import Circumstances, Verdict, conditions_from, judge, snippet_lines, stalled
+from .conditions import ConditionResult, ReconcileContext, conditions_from, judge, snippet_lines, stalled
 from .crd.status import (
     MAX_NOTED_MEMBERS,
     AgentsStatus,
@@ -33,18 +33,20 @@ _REASONS = {
 }
 
 
-def build_status(case: Circumstances) -> EventFederationStatus:
+def build_status(context: ReconcileContext) -> EventFederationStatus:
     """The status as it should be now."""
-    resource, observed = case.resource, case.observed
+    resource, observed = context.resource, context.observed
     previous = resource.status
     return EventFederationStatus(
         observed_generation=resource.generation,
         federation=resource.federation,
-        conditions=conditions_from(judge(case), previous.conditions, generation=resource.generation, now=observed.now),
-        members=_members(case),
-        agents=_agents(case),
-        stream=_stream(case),
-        noted_members=tuple(_noted(case))[:MAX_NOTED_MEMBERS],
+        conditions=conditions_from(
+            judge(context), previous.conditions, generation=resource.generation, now=observed.now
+        ),
+        members=_members(context),
+        agents=_agents(context),
+        stream=_stream(context),
+        noted_members=tuple(_noted(context))[:MAX_NOTED_MEMBERS],
     )
 
 
@@ -53,13 +55,13 @@ def invalid_status(
 ) -> EventFederationStatus:
     """The status of an EventFederation that cannot be acted on: what runs goes on as it was."""
     others = {
-        ConditionType(one.type): Verdict(one.status, one.reason, one.message)
+        ConditionType(one.type): ConditionResult(one.status, one.reason, one.message)
         for one in previous.conditions
         if one.type in set(ConditionType) - {ConditionType.READY, ConditionType.STALLED}
     }
-    invalid = Verdict("False", "InvalidSpec", message[:1024])
-    verdicts = {ConditionType.READY: invalid, **others, ConditionType.STALLED: stalled([invalid])}
-    conditions = conditions_from(verdicts, previous.conditions, generation=generation, now=now)
+    invalid = ConditionResult("False", "InvalidSpec", message[:1024])
+    results = {ConditionType.READY: invalid, **others, ConditionType.STALLED: stalled([invalid])}
+    conditions = conditions_from(results, previous.conditions, generation=generation, now=now)
     return previous.model_copy(update={"observed_generation": generation, "conditions": conditions})
 
 
@@ -78,9 +80,9 @@ def differs(present: EventFederationStatus, wanted: EventFederationStatus) -> bo
     return present != wanted
 
 
-def service_address(case: Circumstances) -> str | None:
+def service_address(context: ReconcileContext) -> str | None:
     """The clusterIP of the agents' Service, if there is one."""
-    service = case.observed.objects.get(ObjectKey("Service", case.resource.agent_name))
+    service = context.observed.objects.get(ObjectKey("Service", context.resource.agent_name))
     return (service.get("spec") or {}).get("clusterIP") if service is not None else None
 
 
@@ -90,26 +92,26 @@ def recorded_address(status: EventFederationStatus) -> str | None:
     return text.rpartition(":")[0].strip("[]") or None
 
 
-def _members(case: Circumstances) -> MembersStatus:
-    total, synced = len(case.selection.members), len(case.members_in(MemberState.SYNCED))
+def _members(context: ReconcileContext) -> MembersStatus:
+    total, synced = len(context.selection.members), len(context.members_in(MemberState.SYNCED))
     return MembersStatus(
         summary=f"{synced}/{total}",
         total=total,
         synced=synced,
-        not_configured=len(case.members_in(MemberState.NOT_CONFIGURED)),
-        without_agent=len(case.without_agent),
-        contended=len(case.selection.contended),
+        not_configured=len(context.members_in(MemberState.NOT_CONFIGURED)),
+        without_agent=len(context.without_agent),
+        contended=len(context.selection.contended),
     )
 
 
-def _agents(case: Circumstances) -> AgentsStatus:
-    daemon_set = case.observed.objects.get(ObjectKey("DaemonSet", case.resource.agent_name))
+def _agents(context: ReconcileContext) -> AgentsStatus:
+    daemon_set = context.observed.objects.get(ObjectKey("DaemonSet", context.resource.agent_name))
     counts = (daemon_set.get("status") or {}) if daemon_set is not None else {}
     ready, desired = counts.get("numberReady", 0), counts.get("desiredNumberScheduled", 0)
     # What members were told stays on record while the Service is away.
-    host = recorded_address(case.resource.status) or service_address(case)
-    if host == case.observed.address_refused:
-        host = service_address(case)
+    host = recorded_address(context.resource.status) or service_address(context)
+    if host == context.observed.address_refused:
+        host = service_address(context)
     netloc = "" if host is None else f"[{host}]:{SIP_PORT}" if ":" in host else f"{host}:{SIP_PORT}"
     return AgentsStatus(
         summary=f"{ready}/{desired}",
@@ -120,26 +122,26 @@ def _agents(case: Circumstances) -> AgentsStatus:
     )
 
 
-def _stream(case: Circumstances) -> StreamStatus | None:
-    stream = case.observed.bus.stream
+def _stream(context: ReconcileContext) -> StreamStatus | None:
+    stream = context.observed.bus.stream
     if stream is None:
         return None
-    return StreamStatus(name=case.resource.subjects.stream, messages=stream.messages, bytes=stream.bytes)
+    return StreamStatus(name=context.resource.subjects.stream, messages=stream.messages, bytes=stream.bytes)
 
 
-def _noted(case: Circumstances) -> Iterable[NotedMember]:
+def _noted(context: ReconcileContext) -> Iterable[NotedMember]:
     """Members that need attention, the gravest first, then by name."""
     for state, reason in _REASONS.items():
-        for pod in case.members_in(state):
-            report = case.report(pod)
+        for pod in context.members_in(state):
+            report = context.report(pod)
             told = report.reason if report else ""
             if state is MemberState.NOT_CONFIGURED:
-                told = f"{told}. {snippet_lines(case.resource)}" if told else snippet_lines(case.resource)
+                told = f"{told}. {snippet_lines(context.resource)}" if told else snippet_lines(context.resource)
             yield _note(pod, reason, told)
-    for pod, owner in case.selection.contended:
+    for pod, owner in context.selection.contended:
         yield _note(pod, "MemberContended", f"The older EventFederation {owner} has it")
-    for pod in case.without_agent:
-        if case.report(pod) is None:
+    for pod in context.without_agent:
+        if context.report(pod) is None:
             yield _note(pod, "NoAgent", f"There is no ready agent on {pod.node}")
 
 

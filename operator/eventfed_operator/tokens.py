@@ -15,7 +15,7 @@ from typing import Any
 from .crd.resource import GROUP
 from .resources import ROTATION
 
-__all__ = ["DIGEST", "SNIPPET_KEY", "Tokens", "next_tokens"]
+__all__ = ["DIGEST", "SNIPPET_KEY", "HeaderTokens", "next_tokens"]
 
 DIGEST = f"{GROUP}/token-digest"
 """Annotation on both Secrets."""
@@ -28,7 +28,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+=-]{8,256}")
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class HeaderTokens:
     """The secrets that agents send and Asterisk accepts.
 
     Args:
@@ -58,7 +58,7 @@ def next_tokens(
     rotation: str,
     fresh: str,
     all_have_current: bool = False,
-) -> Tokens:
+) -> HeaderTokens:
     """The tokens that should be, from the two Secrets as they are.
 
     Args:
@@ -70,26 +70,26 @@ def next_tokens(
     """
     found = [tokens for tokens in (_from_agents(agents), _from_snippet(asterisk)) if tokens is not None]
     if not found:
-        return Tokens(fresh, rotation=rotation)
+        return HeaderTokens(fresh, rotation=rotation)
     tokens = found[0]
     if rotation and tokens.rotation != rotation:
-        return Tokens(fresh, previous=tokens.current, rotation=rotation)
-    return Tokens(tokens.current, None if all_have_current else tokens.previous, rotation)
+        return HeaderTokens(fresh, previous=tokens.current, rotation=rotation)
+    return HeaderTokens(tokens.current, None if all_have_current else tokens.previous, rotation)
 
 
-def _from_agents(secret: Mapping[str, Any] | None) -> Tokens | None:
+def _from_agents(secret: Mapping[str, Any] | None) -> HeaderTokens | None:
     return _checked(secret, [_value(secret, "token"), _value(secret, "previous-token")])
 
 
-def _from_snippet(secret: Mapping[str, Any] | None) -> Tokens | None:
+def _from_snippet(secret: Mapping[str, Any] | None) -> HeaderTokens | None:
     return _checked(secret, [*_HEADER.findall(_value(secret, SNIPPET_KEY) or ""), None])
 
 
-def _checked(secret: Mapping[str, Any] | None, values: list[str | None]) -> Tokens | None:
+def _checked(secret: Mapping[str, Any] | None, values: list[str | None]) -> HeaderTokens | None:
     if secret is None or not values[0] or not _TOKEN.fullmatch(values[0]):
         return None
     annotations = secret["metadata"].get("annotations") or {}
-    tokens = Tokens(values[0], values[1], annotations.get(ROTATION, ""))
+    tokens = HeaderTokens(values[0], values[1], annotations.get(ROTATION, ""))
     return tokens if annotations.get(DIGEST) == tokens.digest else None
 
 

@@ -33,7 +33,7 @@ _IDENTITY = cast("Any", FIELD_MANAGER)
 
 
 class Listener(Protocol):
-    """Who is told; see `Supervisor`."""
+    """Who is told; see `Manager`."""
 
     def heard(self, manifest: Mapping[str, Any], *, gone: bool) -> None: ...
 

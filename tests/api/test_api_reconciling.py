@@ -77,7 +77,7 @@ def test_another_process_of_the_operator_changes_nothing_that_is_right(
     eventually(lambda: operator.leads)
     rounds(operator, 2)
     assert {key: one["metadata"]["resourceVersion"] for key, one in owned(api, namespace).items()} == before
-    assert set(operator.actions()) <= {"WriteStatus", "Tell"}
+    assert set(operator.actions()) <= {"WriteStatus", "EmitEvent"}
 
 
 @pytest.mark.parametrize("change", LIVE_CHANGES)

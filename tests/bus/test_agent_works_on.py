@@ -93,4 +93,4 @@ async def test_a_roster_or_a_report_that_failed_is_done_again_and_no_member_noti
         )
         assert agent.members["a"] is first
         assert agent.membership.failures == 0
-        assert agent.journal.warnings[failure] == 2
+        assert agent.event_log.warnings[failure] == 2

@@ -20,7 +20,7 @@ from eventfed_operator.bus_access import AccessFiles, bus_access
 from eventfed_operator.federation_bus import open_nats_bus
 from eventfed_operator.resources import ChartNats, Settings, read_resource
 from eventfed_operator.streams import wanted_stream
-from eventfed_operator.tokens import Tokens
+from eventfed_operator.tokens import HeaderTokens
 from tests.ground.fixture_types import Until
 
 FILES = Path(__file__).resolve().parents[2] / "charts" / "eventfed" / "files"
@@ -69,7 +69,7 @@ def test_operator_and_agents_log_in_as_the_configuration_wants() -> None:
     access = bus_access(resource, settings, Credentials("operator", "pOperator1"), {})
     with AccessFiles(access) as credentials:
         assert credentials == OPERATOR
-    configuration = agent_configuration(resource, settings, Tokens("token-0123456789"), {})
+    configuration = agent_configuration(resource, settings, HeaderTokens("token-0123456789"), {})
     nats = tomllib.loads(configuration.text)["nats"]
     assert (nats["user"], nats["inbox_prefix"]) == (AGENT.user, AGENT.inbox_prefix)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from eventfed import EID, DeviceState, Event, FederationCounters, FederationSettings, Rosters, StateKey, Subjects, View
 from eventfed.core.claims import Claim, ClaimState
 from eventfed.core.context import ClientContext
-from eventfed.core.departures import Departures, Lapse
+from eventfed.core.departures import Departures, Expire
 from eventfed.core.intake import Intake
 from eventfed.core.messages import Message
 from eventfed.core.messages import Stored as Read
 from eventfed.core.outbox import Outbox
 from eventfed.core.ownership import Ownership
-from eventfed.core.tombstones import DeputyPublication
+from eventfed.core.tombstones import DeputyEntry
 from eventfed.jetstream.acknowledgements import read_acknowledgement
 from eventfed.jetstream.headers import headers_of, is_marker
 
@@ -192,10 +192,10 @@ class Node:
         self._exchange()
         self.ownership.tick()
         for departure in self.departures.step(self.view):
-            if isinstance(departure, Lapse):
-                self.view.lapse(departure.key)
+            if isinstance(departure, Expire):
+                self.view.expire(departure.key)
             else:
-                self.outbox.put(DeputyPublication(departure, SUBJECTS, self.view, SETTINGS, self.counters))
+                self.outbox.put(DeputyEntry(departure, SUBJECTS, self.view, SETTINGS, self.counters))
         self._exchange()
 
     def send(self) -> None:

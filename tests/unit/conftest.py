@@ -20,17 +20,17 @@ from eventfed_operator.actions import (
     Apply,
     Delete,
     DeleteStream,
+    EmitEvent,
     EnsureStream,
     PublishRoster,
     RemoveFinalizer,
-    Tell,
     WriteStatus,
 )
-from eventfed_operator.conditions import Notice
+from eventfed_operator.conditions import KubernetesEvent
 from eventfed_operator.crd.status import Condition, ConditionType, EventFederationStatus
 from eventfed_operator.reconcile import reconcile
 from eventfed_operator.resources import FINALIZER, ChartNats, Resource, Settings, read_resource
-from eventfed_operator.snapshot import Agent, Bus, MemberReport, ObjectKey, Observed, Pod, Rival, Stream
+from eventfed_operator.snapshot import AgentPod, BusSnapshot, MemberReport, ObjectKey, Pod, Rival, Snapshot, Stream
 from tests.ground.sip_peer import Peer
 
 for _name, _examples in (("quick", 200), ("default", 2_000), ("full", 100_000)):
@@ -72,10 +72,10 @@ class OperatorWorld:
         self.objects: dict[ObjectKey, dict[str, Any]] = {}
         self.secrets: dict[str, Any] = {}
         self.pods: list[Pod] = []
-        self.agents: list[Agent] = []
+        self.agents: list[AgentPod] = []
         self.rivals: list[Rival] = []
-        self.bus = Bus(connected=True)
-        self.notices: list[Notice] = []
+        self.bus = BusSnapshot(connected=True)
+        self.notices: list[KubernetesEvent] = []
         self.tokens = 0
         self.address_refused = ""
 
@@ -84,9 +84,9 @@ class OperatorWorld:
         return read_resource(self.manifest)
 
     @property
-    def observed(self) -> Observed:
+    def observed(self) -> Snapshot:
         self.tokens += 1
-        return Observed(
+        return Snapshot(
             now=self.now,
             fresh_token=f"token-number-{self.tokens}",
             objects=copy.deepcopy(self.objects),
@@ -131,7 +131,7 @@ class OperatorWorld:
 
     def run(self, nodes: int = 2, members: int = 2, state: MemberState = MemberState.SYNCED) -> None:
         """Pods on nodes, an agent on each, and all members in a state."""
-        self.agents = [Agent(f"pbx-agent-{i}", f"node-{i}", ready=True) for i in range(nodes)]
+        self.agents = [AgentPod(f"pbx-agent-{i}", f"node-{i}", ready=True) for i in range(nodes)]
         self.pods = [self.pod(i, node=f"node-{i % nodes}") for i in range(members)]
         self.report(*((pod.uid, state) for pod in self.pods))
         self.settle()
@@ -181,7 +181,7 @@ class OperatorWorld:
                 )
             case WriteStatus():
                 self.manifest["status"] = action.status.model_dump(mode="json", by_alias=True, exclude_none=True)
-            case Tell():
+            case EmitEvent():
                 self.notices.append(action.notice)
 
     def _apply(self, action: Apply) -> None:

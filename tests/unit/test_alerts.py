@@ -15,9 +15,9 @@ import yaml
 
 from eventfed_operator.crd.status import Condition, ConditionType, EventFederationStatus
 from eventfed_operator.health import Health
-from eventfed_operator.manager import Supervisor
+from eventfed_operator.manager import Manager
 from eventfed_operator.operator_metrics import METRICS, render_metrics
-from eventfed_operator.reconciler import KeeperCounters, Seen
+from eventfed_operator.reconciler import ReconcilerCounters, Seen
 from eventfed_operator.snapshot import Stream
 from tests.ground.alert_rules import Scrape, firing, seconds
 
@@ -36,16 +36,16 @@ class Operator:
     def __init__(self) -> None:
         self.now = 1000.0
         self.health = Health(leading=True)
-        self.counters = KeeperCounters()
-        self.keeper = SimpleNamespace(
+        self.counters = ReconcilerCounters()
+        self.reconciler = SimpleNamespace(
             seen=Seen(self.now, status(), Stream("voice/pbx", {"max_bytes": 1_000_000}, 5, 1_000))
         )
 
     def scrape(self) -> str:
         supervisor = SimpleNamespace(
-            health=self.health, counters=self.counters, keepers={("voice", "pbx"): self.keeper}
+            health=self.health, counters=self.counters, reconcilers={("voice", "pbx"): self.reconciler}
         )
-        return render_metrics(cast(Supervisor, supervisor), lambda: self.now).decode()
+        return render_metrics(cast(Manager, supervisor), lambda: self.now).decode()
 
 
 def status(**statuses: str) -> EventFederationStatus:
@@ -77,27 +77,27 @@ def refused(operator: Operator) -> None:
 
 
 def stands(operator: Operator) -> None:
-    operator.keeper.seen.at = operator.now - 301
+    operator.reconciler.seen.at = operator.now - 301
 
 
 def not_ready(operator: Operator) -> None:
-    operator.keeper.seen.status = status(Ready="False")
+    operator.reconciler.seen.status = status(Ready="False")
 
 
 def not_known(operator: Operator) -> None:
-    operator.keeper.seen.status = status(Ready="Unknown")
+    operator.reconciler.seen.status = status(Ready="Unknown")
 
 
 def stalled(operator: Operator) -> None:
-    operator.keeper.seen.status = status(Stalled="True")
+    operator.reconciler.seen.status = status(Stalled="True")
 
 
 def without_nats(operator: Operator) -> None:
-    operator.keeper.seen.status = status(BusReachable="False")
+    operator.reconciler.seen.status = status(BusReachable="False")
 
 
 def nearly_full(operator: Operator) -> None:
-    operator.keeper.seen.stream = Stream("voice/pbx", {"max_bytes": 1_000_000}, 5, 800_001)
+    operator.reconciler.seen.stream = Stream("voice/pbx", {"max_bytes": 1_000_000}, 5, 800_001)
 
 
 FAULTS = [
@@ -120,7 +120,7 @@ def over_time(operator: Operator, fault: Any, length: float, pause: float = 30.0
         if operator.now - begin >= length:
             return
         operator.now += pause
-        operator.keeper.seen.at = operator.now
+        operator.reconciler.seen.at = operator.now
         fault(operator)
 
 
@@ -145,7 +145,7 @@ def test_no_alert_of_the_operator_fires_where_all_is_well(name: str) -> None:
 
 def test_a_stream_without_a_limit_has_none_in_its_metrics() -> None:
     operator = Operator()
-    operator.keeper.seen.stream = Stream("voice/pbx", {"max_bytes": -1}, 5, 10**9)
+    operator.reconciler.seen.stream = Stream("voice/pbx", {"max_bytes": -1}, 5, 10**9)
     assert "eventfed_stream_bytes{" in operator.scrape()
     assert "eventfed_stream_limit_bytes{" not in operator.scrape()
 

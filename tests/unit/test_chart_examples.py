@@ -14,7 +14,7 @@ from eventfed import EID
 from eventfed_operator.builders import build_asterisk_secret
 from eventfed_operator.crd.resource import EventFederationSpec
 from eventfed_operator.resources import read_resource
-from eventfed_operator.tokens import Tokens
+from eventfed_operator.tokens import HeaderTokens
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "examples" / "kubernetes").glob("*.yaml"))
@@ -68,7 +68,7 @@ def test_the_asterisk_pods_are_members_and_include_the_secrets_file() -> None:
     assert volume["secret"]["secretName"] == resource.asterisk_name
     assert volume["secret"]["optional"]
     (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "eventfed"]
-    (name,) = build_asterisk_secret(resource, "10.96.0.7", Tokens("token-0123456789"))["data"]
+    (name,) = build_asterisk_secret(resource, "10.96.0.7", HeaderTokens("token-0123456789"))["data"]
     assert f'#tryinclude "{mount["mountPath"]}/{name}"' in configuration["data"]["pjsip.conf"]
     wanted = resource.spec.members.port, resource.spec.members.transport.value
     assert wanted in [(one["containerPort"], one["protocol"]) for one in pod["containers"][0]["ports"]]

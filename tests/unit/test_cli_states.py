@@ -21,7 +21,7 @@ from eventfed import (
 )
 from eventfed_cli._bus import resolve
 from eventfed_cli._bus_options import BusOptions
-from eventfed_cli._states import Selection, aggregate, change_document, change_text, state_document, value_text
+from eventfed_cli._states import StateFilter, aggregate, change_document, change_text, state_document, value_text
 from eventfed_cli._tables import printable
 
 A, B = EID.parse("02:00:00:00:00:0a"), EID.parse("02:00:00:00:00:0b")
@@ -42,8 +42,8 @@ def test_mailboxes_are_summed_up() -> None:
 
 
 def test_a_shared_mailbox_says_its_latest_news() -> None:
-    older = Event(EventType.MWI, A, Event.mailbox("1001@default", 2, 1, A).elements, news=4)
-    newer = Event(EventType.MWI, B, Event.mailbox("1001@default", 0, 3, B).elements, news=5)
+    older = Event(EventType.MWI, A, Event.mailbox("1001@default", 2, 1, A).elements, order=4)
+    newer = Event(EventType.MWI, B, Event.mailbox("1001@default", 0, 3, B).elements, order=5)
     assert aggregate(EventType.MWI, [newer, older])[0] == {"new": 0, "old": 3, "by": "latest news"}
 
 
@@ -86,11 +86,11 @@ def test_each_kind_of_change_has_a_document_and_a_line() -> None:
 
 def test_a_selection_takes_what_fulfils_all_of_it() -> None:
     key = BUSY.state_key
-    assert Selection().takes(key)
-    assert Selection(EventType.DEVICE_STATE_CHANGE, A, re.compile("^PJSIP/10")).takes(key)
-    assert not Selection(EventType.MWI).takes(key)
-    assert not Selection(eid=B).takes(key)
-    assert not Selection(name=re.compile("^1001")).takes(key)
+    assert StateFilter().takes(key)
+    assert StateFilter(EventType.DEVICE_STATE_CHANGE, A, re.compile("^PJSIP/10")).takes(key)
+    assert not StateFilter(EventType.MWI).takes(key)
+    assert not StateFilter(eid=B).takes(key)
+    assert not StateFilter(name=re.compile("^1001")).takes(key)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from eventfed import EID, DeviceState, Event, FederationSettings, Lease, MailboxDeparture, View
-from eventfed.core.departures import Bury, Departures, Lapse, PutBack, rank
+from eventfed.core.departures import Departures, Expire, Republish, WriteTombstone, rank
 
 A, B = EID.derive("a"), EID.derive("b")
 LAMP = Event.device("PJSIP/1", DeviceState.INUSE, A).stamped(epoch=1, sequence=1)
@@ -45,7 +45,7 @@ def test_devices_are_buried_after_the_grace_and_mailboxes_are_kept(view: View, c
     clock.now = 29.9
     assert departures.step(view) == []
     clock.now = 30
-    assert departures.step(view) == [Bury(LAMP.state_key, 5)]
+    assert departures.step(view) == [WriteTombstone(LAMP.state_key, 5)]
     assert departures.step(view) == []
     view.put_marker(LAMP.state_key, 7)
     clock.now = 5000
@@ -56,12 +56,12 @@ def test_mailboxes_are_buried_after_their_own_grace_where_that_is_wanted(view: V
     departures = Departures(replace(SETTINGS, mailboxes=MailboxDeparture.REMOVE), "me", clock=clock)
     departures.step(view)
     clock.now = 30
-    assert departures.step(view) == [Bury(LAMP.state_key, 5)]
+    assert departures.step(view) == [WriteTombstone(LAMP.state_key, 5)]
     view.put_marker(LAMP.state_key, 7)
     clock.now = 3599
     assert departures.step(view) == []
     clock.now = 3600
-    assert departures.step(view) == [Bury(BOX.state_key, 6)]
+    assert departures.step(view) == [WriteTombstone(BOX.state_key, 6)]
 
 
 def test_a_lease_in_between_starts_the_grace_again(view: View, clock: Clock) -> None:
@@ -76,7 +76,7 @@ def test_a_lease_in_between_starts_the_grace_again(view: View, clock: Clock) -> 
     clock.now = 69
     assert departures.step(view) == []
     clock.now = 70
-    assert departures.step(view) == [Bury(LAMP.state_key, 5)]
+    assert departures.step(view) == [WriteTombstone(LAMP.state_key, 5)]
 
 
 def test_a_broken_session_starts_the_grace_again(view: View, clock: Clock) -> None:
@@ -91,7 +91,7 @@ def test_a_broken_session_starts_the_grace_again(view: View, clock: Clock) -> No
     clock.now = 58
     assert departures.step(view) == []
     clock.now = 88
-    assert departures.step(view) == [Bury(LAMP.state_key, 5)]
+    assert departures.step(view) == [WriteTombstone(LAMP.state_key, 5)]
 
 
 def test_the_deputies_take_turns(view: View, clock: Clock) -> None:
@@ -103,7 +103,7 @@ def test_the_deputies_take_turns(view: View, clock: Clock) -> None:
     clock.now = 30 + 2 * mine - 0.1
     assert departures.step(view) == []
     clock.now = 30 + 2 * mine
-    assert departures.step(view) == [Bury(LAMP.state_key, 5)]
+    assert departures.step(view) == [WriteTombstone(LAMP.state_key, 5)]
 
 
 def test_what_was_not_done_is_said_again(view: View, clock: Clock) -> None:
@@ -114,7 +114,7 @@ def test_what_was_not_done_is_said_again(view: View, clock: Clock) -> None:
     clock.now = 32
     assert not departures.step(view)
     clock.now = 33
-    assert departures.step(view) == [Bury(LAMP.state_key, 5)]
+    assert departures.step(view) == [WriteTombstone(LAMP.state_key, 5)]
 
 
 def test_a_reader_that_is_no_deputy_buries_nothing(view: View, clock: Clock) -> None:
@@ -130,7 +130,7 @@ def test_after_a_lost_store_each_drops_the_devices_and_one_puts_the_mailboxes_ba
     departures = Departures(SETTINGS, "me", clock=clock)
     departures.step(view)
     clock.now = 30
-    assert departures.step(view) == [Lapse(LAMP.state_key), PutBack(BOX.state_key, BOX)]
+    assert departures.step(view) == [Expire(LAMP.state_key), Republish(BOX.state_key, BOX)]
 
 
 def test_one_of_many_is_first_and_a_newcomer_moves_only_its_own_share() -> None:

@@ -171,7 +171,7 @@ def test_the_same_value_does_not_depend_on_when_it_was_said() -> None:
     assert not event.same_value(Event.device("PJSIP/1001", DeviceState.BUSY, A))
     assert not event.same_value(Event.device("PJSIP/1001", DeviceState.INUSE, B))
     assert not event.same_value(Event.device("PJSIP/1001", DeviceState.INUSE, A, cachable=False))
-    assert not event.same_value(replace(event, news=1))
+    assert not event.same_value(replace(event, order=1))
 
 
 # The bus

@@ -11,7 +11,7 @@ import structlog.testing
 from eventfed import EID, ClaimState, Event, Federation, Lease, StateKey
 from eventfed.spec import Injection, VoicemailStorage
 from eventfed_agent.configuration import MemberConfiguration
-from eventfed_agent.event_log import Journal
+from eventfed_agent.event_log import EventLog
 from eventfed_agent.members import contest
 from eventfed_agent.members import identity as module
 from eventfed_agent.members.dumps import DumpResult
@@ -131,7 +131,7 @@ class Ground:
                     is_gone=lambda uid: uid in self.gone,
                 ),
             ),
-            journal=Journal(self.log),
+            event_log=EventLog(self.log),
             host=cast(
                 IdentityHost,
                 SimpleNamespace(lease_held=lambda: None, lease_freed=self.free, rivals_changed=lambda: None),

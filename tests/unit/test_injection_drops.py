@@ -11,7 +11,7 @@ import structlog
 from eventfed import EID, MAX_NAME, DeviceState, Event, EventType, StateKey, View
 from eventfed.spec import EventSpec, Injection, VoicemailStorage
 from eventfed_agent.adapter import AdapterOutcome, Delivery
-from eventfed_agent.event_log import Journal
+from eventfed_agent.event_log import EventLog
 from eventfed_agent.members.foreign_states import Item
 from eventfed_agent.members.injection import Injector, tell_dropped
 from eventfed_agent.members.mailboxes import MailboxSlots, beside_mailbox
@@ -114,13 +114,13 @@ async def test_what_the_server_cannot_read_is_told_when_it_is_given_up(monkeypat
 
 def test_it_is_told_once_for_each_server_that_it_comes_from() -> None:
     log = structlog.testing.CapturingLogger()
-    journal = Journal(log)
+    event_log = EventLog(log)
     for number in range(5):
         for eid in (OTHER, FEDERATION, None):
             kind = EventType.MWI if eid is None else EventType.DEVICE_STATE_CHANGE
-            tell_dropped(journal, "a", (kind, eid, f"name {number}"), "no reason")
+            tell_dropped(event_log, "a", (kind, eid, f"name {number}"), "no reason")
     assert len(log.calls) == 3
-    assert journal.warnings["injection_dropped"] == 15
+    assert event_log.warnings["injection_dropped"] == 15
 
 
 def test_the_name_beside_a_mailbox_may_be_too_long() -> None:

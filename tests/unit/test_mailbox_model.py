@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from eventfed import EID, MAX_COUNT, Event, Mailbox
 from eventfed.spec import Injection, VoicemailStorage
 from eventfed_agent.members.mailboxes import MailboxSlots
-from eventfed_agent.members.news import next_news
+from eventfed_agent.members.shared_order import next_order
 
 A, B, C = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abc")
 BOX = "1001@default"
@@ -86,12 +86,12 @@ class Federation(RuleBasedStateMachine):
             server.slots.forget()
             return
         before = self.states.get(server.eid)
-        news = before.news if before else 0
+        news = before.order if before else 0
         if before is None or before.counts != said or server.slots.overwritten(BOX):
-            news = next_news(self.states.values())
+            news = next_order(self.states.values())
         server.slots.announced(BOX, said, self.now)
         event = Event.mailbox(BOX, said.new, said.old, server.eid, time=self.now)
-        self.states[server.eid] = replace(event, news=news)
+        self.states[server.eid] = replace(event, order=news)
 
     @rule(index=which)
     def send(self, index: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from eventfed import EID, Event, Mailbox
 from eventfed.spec import Injection, VoicemailStorage
 from eventfed_agent.members.mailboxes import MailboxSlots, beside_mailbox
-from eventfed_agent.members.news import latest_news, next_news
+from eventfed_agent.members.shared_order import latest_count, next_order
 
 A, B, C = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abc")
 BOX = "1001@default"
@@ -20,8 +20,8 @@ def slots(storage: VoicemailStorage = SEPARATE, injection: Injection = IN_PLACE)
     return MailboxSlots(A, storage, injection, contended_pause=60.0)
 
 
-def says(eid: EID, new: int, old: int = 0, *, news: int = 0, time: float = 0.0) -> Event:
-    return replace(Event.mailbox(BOX, new, old, eid, time=time), news=news)
+def says(eid: EID, new: int, old: int = 0, *, order: int = 0, time: float = 0.0) -> Event:
+    return replace(Event.mailbox(BOX, new, old, eid, time=time), order=order)
 
 
 def of(*events: Event) -> dict[EID, Event]:
@@ -218,13 +218,13 @@ def test_a_refresh_long_after_each_injection_is_no_contest() -> None:
 def test_shared_shows_the_latest_news_and_no_sum() -> None:
     member = slots(SHARED)
     member.announced(BOX, Mailbox(1, 0), 0.0)
-    heard_through_b = of(says(A, 1, news=1), says(B, 0, 1, news=2))
+    heard_through_b = of(says(A, 1, order=1), says(B, 0, 1, order=2))
     assert inject(member, heard_through_b, 1.0) == (BOX, Mailbox(0, 1))
 
 
 def test_a_stale_nothing_does_not_win_in_shared() -> None:
     # B, which was never asked, answers a refresh with 0/0: no change, so no news.
-    states = of(says(A, 1, news=2), says(B, 0, news=1, time=99.0))
+    states = of(says(A, 1, order=2), says(B, 0, order=1, time=99.0))
     assert slots(SHARED).wanted(BOX, states) == Mailbox(1, 0)
 
 
@@ -233,22 +233,22 @@ def test_the_same_words_after_an_injection_are_news_again() -> None:
     member = slots(SHARED)
     member.announced(BOX, Mailbox(1, 0), 0.0)
     assert not member.overwritten(BOX)
-    assert inject(member, of(says(A, 1, news=1), says(B, 0, news=2)), 1.0) == (BOX, EMPTY)
+    assert inject(member, of(says(A, 1, order=1), says(B, 0, order=2)), 1.0) == (BOX, EMPTY)
     assert member.overwritten(BOX)
     member.announced(BOX, Mailbox(1, 0), 2.0)
     assert not member.overwritten(BOX)
 
 
 def test_news_are_numbered_after_all_that_is_known() -> None:
-    assert next_news([]) == 1
-    assert next_news([says(A, 1, news=4), says(B, 1, news=7)]) == 8
-    assert latest_news({}) is None
+    assert next_order([]) == 1
+    assert next_order([says(A, 1, order=4), says(B, 1, order=7)]) == 8
+    assert latest_count({}) is None
 
 
 def test_a_tie_of_news_has_one_answer_everywhere() -> None:
-    early, late = says(A, 1, news=3, time=1.0), says(B, 2, news=3, time=2.0)
-    assert latest_news(of(early, late)) is late
-    assert latest_news(of(says(A, 1, news=3), says(B, 2, news=3))) == says(B, 2, news=3)
+    early, late = says(A, 1, order=3, time=1.0), says(B, 2, order=3, time=2.0)
+    assert latest_count(of(early, late)) is late
+    assert latest_count(of(says(A, 1, order=3), says(B, 2, order=3))) == says(B, 2, order=3)
 
 
 # Beside

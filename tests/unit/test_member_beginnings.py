@@ -11,11 +11,11 @@ from eventfed import EID, Federation
 from eventfed.spec import EventSpec
 from eventfed_agent.adapter import Adapter
 from eventfed_agent.configuration import MemberConfiguration, TimingSection
-from eventfed_agent.event_log import Journal
+from eventfed_agent.event_log import EventLog
 from eventfed_agent.members.member import Member
 from eventfed_agent.members.member_status import Registry
 from eventfed_agent.members.names import Filters
-from eventfed_agent.pjsip.intake import Verdict, take_in
+from eventfed_agent.pjsip.intake import PublishAnswer, take_in
 from eventfed_agent.pjsip.payloads import Payload, RefreshPayload
 from eventfed_agent.pjsip.sip import Beginning, Publication, PublicationKind
 
@@ -35,7 +35,7 @@ def member() -> Any:
         cast(Registry, SimpleNamespace(federation_eid=EID.derive("eventfed/test"))),
         filters=Filters((EventSpec.model_validate({"type": "device_state"}),)),
         timing=TimingSection(),
-        journal=Journal(structlog.testing.CapturingLogger()),
+        event_log=EventLog(structlog.testing.CapturingLogger()),
     )
     identity = SimpleNamespace(
         eid=OWN, outdated=False, duplicate_of=None, hears=lambda: True, spoke=lambda: None, appear=lambda: None
@@ -53,12 +53,12 @@ async def reasons(
     one._liveness.alive = True
     one._life._tasks = asyncio.TaskGroup()  # it is open
     publication = Publication(kind, "a", "asterisk-mwi", "call", 7, gap, None, 60, beginning)
-    assert take_in(one, one.adapter, publication, payload) is Verdict.ACCEPT
+    assert take_in(one, one.adapter, publication, payload) is PublishAnswer.ACCEPT
     everything = one._restart is not None
     if everything:
         one._restart.cancel()
-    assert (one.counters.restarts == 1) is (one._news._spoken is not None)
-    return set(one.dumps.reasons), everything, one._news._spoken is not None
+    assert (one.counters.restarts == 1) is (one._shared_order._spoken is not None)
+    return set(one.dumps.reasons), everything, one._shared_order._spoken is not None
 
 
 async def test_an_initial_after_an_expiry_asks_for_no_dump_gives_nothing_and_makes_no_news() -> None:

@@ -11,11 +11,11 @@ from eventfed import EID, Federation
 from eventfed.spec import EventSpec
 from eventfed_agent.adapter import Adapter
 from eventfed_agent.configuration import MemberConfiguration, TimingSection
-from eventfed_agent.event_log import Journal
+from eventfed_agent.event_log import EventLog
 from eventfed_agent.members.member import Member
 from eventfed_agent.members.member_status import Registry
 from eventfed_agent.members.names import Filters
-from eventfed_agent.pjsip.intake import Verdict, take_in
+from eventfed_agent.pjsip.intake import PublishAnswer, take_in
 from eventfed_agent.pjsip.sip import Publication, PublicationKind
 
 DEVICE = "Custom:lamp"
@@ -32,7 +32,7 @@ def member() -> Member:
         cast(Registry, SimpleNamespace(federation_eid=EID.derive("eventfed/test"))),
         filters=Filters((EventSpec.model_validate({"type": "device_state"}),)),
         timing=TimingSection(),
-        journal=Journal(structlog.testing.CapturingLogger()),
+        event_log=EventLog(structlog.testing.CapturingLogger()),
     )
 
 
@@ -56,7 +56,7 @@ async def test_a_device_is_missing_only_from_a_dump_that_was_heard_as_a_whole(
     one: Any = member()
     one._life._tasks = asyncio.TaskGroup()  # it is open
     one.dumps.begin()
-    assert take_in(one, one.adapter, publication, None) is Verdict.ACCEPT
+    assert take_in(one, one.adapter, publication, None) is PublishAnswer.ACCEPT
     one.dumps.asked()
     assert one.dumps.echoed({DEVICE}, 0.0).missing == missing
     if one._restart is not None:

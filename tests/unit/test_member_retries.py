@@ -14,7 +14,7 @@ from eventfed import EID, DeviceState, Event, EventType, Federation, View
 from eventfed.spec import EventSpec, Injection, VoicemailStorage
 from eventfed_agent.adapter import Adapter, AdapterOutcome, Delivery
 from eventfed_agent.configuration import MemberConfiguration, TimingSection
-from eventfed_agent.event_log import Journal
+from eventfed_agent.event_log import EventLog
 from eventfed_agent.members.evidence import Strangers
 from eventfed_agent.members.injection import Injector
 from eventfed_agent.members.mailboxes import MailboxSlots
@@ -22,7 +22,7 @@ from eventfed_agent.members.member import Member
 from eventfed_agent.members.member_status import Registry
 from eventfed_agent.members.names import Filters
 from eventfed_agent.members.turns import MemberTurns
-from eventfed_agent.pjsip.intake import Verdict, take_in
+from eventfed_agent.pjsip.intake import PublishAnswer, take_in
 from eventfed_agent.pjsip.refusals import outcome_of
 from eventfed_agent.pjsip.sip import Publication, PublicationKind
 from tests.ground.fake_time import in_fake_time
@@ -78,7 +78,7 @@ def member(server: Server) -> Member:
         cast(Registry, SimpleNamespace(strangers=Strangers(), federation_eid=FEDERATION)),
         filters=Filters((EventSpec(type="device_state"),)),
         timing=TimingSection(),
-        journal=Journal(structlog.testing.CapturingLogger()),
+        event_log=EventLog(structlog.testing.CapturingLogger()),
     )
 
 
@@ -100,12 +100,12 @@ def nothing(one: Member) -> None:
 
 def it_lost_our_publication(one: Member) -> None:
     initial = Publication(PublicationKind.INITIAL, "a", "asterisk-devicestate", "call", 7, False, None, 60)
-    assert take_in(one, cast(Any, one.adapter), initial, None) is Verdict.ACCEPT
+    assert take_in(one, cast(Any, one.adapter), initial, None) is PublishAnswer.ACCEPT
 
 
 def it_lost_a_message(one: Member) -> None:
     gap = Publication(PublicationKind.MODIFY, "a", "asterisk-devicestate", "call", 7, True, None, 60)
-    assert take_in(one, cast(Any, one.adapter), gap, None) is Verdict.ACCEPT
+    assert take_in(one, cast(Any, one.adapter), gap, None) is PublishAnswer.ACCEPT
 
 
 def somebody_asks_for_everything(one: Member) -> None:

@@ -198,7 +198,7 @@ def test_after_any_faults_the_last_value_of_each_subject_is_stored_last(script: 
                 stream[subject] = message.body
                 acknowledge(box, token, number, now)
         new = box.take(now)
-        subjects = [flight.publication.subject for flight in box._flights.values()]
+        subjects = [flight.entry.subject for flight in box._flights.values()]
         assert len(subjects) == len(set(subjects)) <= 2
         flying += new
     for _ in range(100):

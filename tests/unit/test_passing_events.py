@@ -62,7 +62,7 @@ def local(state: DeviceState, eid: EID = OTHER, name: str = "Local/1@x") -> Even
 async def test_an_event_is_injected_as_one_that_is_not_kept() -> None:
     server = Server()
     async with injecting(server) as injector:
-        injector.pass_on(local(DeviceState.INUSE))
+        injector.inject_transient(local(DeviceState.INUSE))
         await injector.wait_idle()
     assert [(event.eid, event.device_state, event.cachable) for event in server.taken] == [
         (OTHER, DeviceState.INUSE, False)
@@ -72,12 +72,12 @@ async def test_an_event_is_injected_as_one_that_is_not_kept() -> None:
 async def test_the_members_own_events_other_types_and_names_nobody_asked_for_stay_out() -> None:
     server = Server()
     async with injecting(server) as injector:
-        injector.pass_on(local(DeviceState.INUSE, OWN))
-        injector.pass_on(local(DeviceState.INUSE, name="Custom:lamp"))
-        injector.pass_on(Event.mailbox("1001@default", 1, 0, OTHER))
+        injector.inject_transient(local(DeviceState.INUSE, OWN))
+        injector.inject_transient(local(DeviceState.INUSE, name="Custom:lamp"))
+        injector.inject_transient(Event.mailbox("1001@default", 1, 0, OTHER))
         await injector.wait_idle()
     async with injecting(server, include=()) as injector:
-        injector.pass_on(local(DeviceState.INUSE, name="Custom:lamp"))
+        injector.inject_transient(local(DeviceState.INUSE, name="Custom:lamp"))
         await injector.wait_idle()
     assert server.taken == []
 
@@ -86,10 +86,10 @@ async def test_events_faster_than_the_member_are_merged_to_the_latest_of_each_na
     server = Server()
     async with injecting(server) as injector:
         server.answers.clear()
-        injector.pass_on(local(DeviceState.BUSY, name="Local/first@x"))
+        injector.inject_transient(local(DeviceState.BUSY, name="Local/first@x"))
         await asyncio.sleep(0)
         for state in (DeviceState.RINGING, DeviceState.INUSE, DeviceState.NOT_INUSE):
-            injector.pass_on(local(state))
+            injector.inject_transient(local(state))
         server.answers.set()
         await injector.wait_idle()
     assert [event.device_state for event in server.taken] == [DeviceState.BUSY, DeviceState.NOT_INUSE]
@@ -100,11 +100,11 @@ async def test_an_event_for_a_member_that_is_away_or_full_is_dropped_and_counted
     async with injecting(server) as injector:
         server.answers.clear()
         for number in range(100):
-            injector.pass_on(local(DeviceState.INUSE, name=f"Local/{number}@x"))
+            injector.inject_transient(local(DeviceState.INUSE, name=f"Local/{number}@x"))
         full = injector.counters.events_dropped
         assert 0 < full < 100
         injector.close()
-        injector.pass_on(local(DeviceState.INUSE))
+        injector.inject_transient(local(DeviceState.INUSE))
         assert injector.counters.events_dropped == 101
         server.answers.set()
         injector.open()

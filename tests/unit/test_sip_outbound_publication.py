@@ -5,7 +5,7 @@ import pytest
 from eventfed_agent.pjsip.sip import (
     Address,
     OutboundPublication,
-    Outcome,
+    PublishOutcome,
     PublishResult,
     Request,
     Response,
@@ -99,12 +99,12 @@ def test_an_unknown_etag_after_an_answer_that_never_came_is_in_turn(fault: str) 
     publication = live()
     request = publication.start(b"1", 1.0)
     if fault == "timed out":
-        assert publication.timed_out().outcome is Outcome.TIMED_OUT
+        assert publication.timed_out().outcome is PublishOutcome.TIMED_OUT
     elif fault == "unreachable":
-        assert publication.unreachable("refused").outcome is Outcome.UNREACHABLE
+        assert publication.unreachable("refused").outcome is PublishOutcome.UNREACHABLE
     else:
         assert publication.answered(answer(request, 500), 1.0) == PublishResult(
-            Outcome.REFUSED, 500, detail="Server Internal Error"
+            PublishOutcome.REFUSED, 500, detail="Server Internal Error"
         )
     second = publication.start(b"2", 2.0)
     assert second.sip_if_match == "0"
@@ -119,7 +119,7 @@ def test_a_second_412_ends_the_attempt() -> None:
     assert isinstance(again, Request)
     result = publication.answered(answer(again, 412), 1.0)
     assert isinstance(result, PublishResult)
-    assert (result.outcome, result.status) == (Outcome.REFUSED, 412)
+    assert (result.outcome, result.status) == (PublishOutcome.REFUSED, 412)
 
 
 def test_after_its_lifetime_a_publication_starts_as_initial() -> None:
@@ -141,7 +141,7 @@ def test_a_keep_alive_of_a_forgotten_publication_is_refused_and_not_sent_as_init
     publication = live()
     result = publication.answered(answer(publication.start(None, 1.0), 412), 1.0)
     assert isinstance(result, PublishResult)
-    assert (result.outcome, result.status, result.out_of_turn) == (Outcome.REFUSED, 412, True)
+    assert (result.outcome, result.status, result.out_of_turn) == (PublishOutcome.REFUSED, 412, True)
     assert not publication.alive(1.0)
     with pytest.raises(SipError):
         publication.start(None, 1.0)
@@ -174,7 +174,7 @@ def test_423_without_a_use_is_a_refusal(headers: dict[str, str]) -> None:
     publication = OutboundPublication("asterisk-mwi", MEMBER, expires=30)
     result = publication.answered(answer(publication.start(b"1", 0.0), 423, **headers), 0.0)
     assert isinstance(result, PublishResult)
-    assert (result.outcome, result.status) == (Outcome.REFUSED, 423)
+    assert (result.outcome, result.status) == (PublishOutcome.REFUSED, 423)
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 404, 489, 503, 603])
@@ -182,7 +182,7 @@ def test_a_refusal_tells_its_status(status: int) -> None:
     publication = OutboundPublication("asterisk-mwi", MEMBER)
     result = publication.answered(answer(publication.start(b"1", 0.0), status), 0.0)
     assert isinstance(result, PublishResult)
-    assert (result.outcome, result.status) == (Outcome.REFUSED, status)
+    assert (result.outcome, result.status) == (PublishOutcome.REFUSED, status)
     assert publication.counters.refused == 1
 
 

@@ -15,8 +15,8 @@ from eventfed_agent.pjsip.sip import (
     EventStateCompositor,
     Later,
     OutboundPublication,
-    Outcome,
     Publisher,
+    PublishOutcome,
     Request,
     RequestTimeout,
     Response,
@@ -64,7 +64,7 @@ async def test_a_publication_lives_through_all_its_kinds(host: str, transport: T
             ("remove", None, False),
         ]
         assert (await publisher.remove()).accepted
-        assert (await publisher.keep_alive()).outcome is Outcome.REFUSED
+        assert (await publisher.keep_alive()).outcome is PublishOutcome.REFUSED
         assert server.counters.connections_accepted == (transport is Transport.TCP)
 
 

@@ -10,8 +10,8 @@ from eventfed_agent.pjsip.sip import (
     Address,
     Bind,
     OutboundPublication,
-    Outcome,
     Publisher,
+    PublishOutcome,
     Transport,
     TransportFailed,
     UserAgent,
@@ -38,7 +38,7 @@ async def test_one_tcp_connection_carries_many_requests_and_is_made_again_after_
         )
         assert all(isinstance(result, TransportFailed) for result in results)
         publisher = Publisher(client, member, OutboundPublication("asterisk-mwi", member))
-        assert (await publisher.publish(b"1")).outcome is Outcome.UNREACHABLE
+        assert (await publisher.publish(b"1")).outcome is PublishOutcome.UNREACHABLE
 
 
 async def test_a_lost_connection_fails_the_requests_on_it() -> None:

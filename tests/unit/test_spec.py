@@ -10,7 +10,7 @@ from eventfed.spec import (
     DepartureSpec,
     EventSpec,
     Injection,
-    MailboxesOfDeparted,
+    MailboxDepartureSpec,
     VoicemailStorage,
     check_events,
 )
@@ -79,7 +79,7 @@ def test_a_wrong_departure_says_what_to_change(document: dict[str, Any], message
 
 
 def test_mailboxes_of_the_departed_are_kept_unless_said_otherwise() -> None:
-    assert DepartureSpec().mailboxes is MailboxesOfDeparted.KEEP
+    assert DepartureSpec().mailboxes is MailboxDepartureSpec.KEEP
 
 
 def test_a_type_stands_in_the_list_once() -> None:

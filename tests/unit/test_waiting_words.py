@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eventfed import EID, Event, Federation, Subjects
 from eventfed.spec import EventSpec, Injection, VoicemailStorage
 from eventfed_agent.configuration import MemberConfiguration
-from eventfed_agent.event_log import Journal
+from eventfed_agent.event_log import EventLog
 from eventfed_agent.members.identity import Identity, IdentityHost
 from eventfed_agent.members.injection import Injector
 from eventfed_agent.members.mailboxes import MailboxSlots, mailbox_event, mailbox_key
@@ -49,7 +49,7 @@ class Ground:
             MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
             cast(Injector, SimpleNamespace(open=idle, close=idle)),
             registry=cast(Registry, SimpleNamespace()),
-            journal=Journal(structlog.testing.CapturingLogger()),
+            event_log=EventLog(structlog.testing.CapturingLogger()),
             host=cast(IdentityHost, SimpleNamespace(lease_held=self.lease_held, lease_freed=idle, rivals_changed=idle)),
         )
 

@@ -55,7 +55,9 @@ def events(draw: st.DrawFn) -> Event:
         case _:
             unknown = st.integers(0x40, 0xFFFE)
             event = Event(EventType.CUSTOM, eid, tuple(draw(st.lists(st.tuples(unknown, st.binary(max_size=20))))))
-    return dataclasses.replace(event, time=draw(times), epoch=draw(numbers), sequence=draw(numbers), news=draw(numbers))
+    return dataclasses.replace(
+        event, time=draw(times), epoch=draw(numbers), sequence=draw(numbers), order=draw(numbers)
+    )
 
 
 # The envelope

@@ -8,7 +8,7 @@ from eventfed import Claim, ClaimState, Lease
 from eventfed.pace import Backoff
 
 from ..configuration import MemberConfiguration
-from ..event_log import Journal
+from ..event_log import EventLog
 from .member_status import Registry
 
 __all__ = ["Contest"]
@@ -30,14 +30,14 @@ class Contest:
         self,
         configuration: MemberConfiguration,
         registry: Registry,
-        journal: Journal,
+        event_log: EventLog,
         claim: Callable[[], Claim | None],
         on_duplicate: Callable[[], None],
     ) -> None:
         self.duplicate_of: str | None = None
         self._configuration = configuration
         self._registry = registry
-        self._journal = journal
+        self._event_log = event_log
         self._claim = claim
         self._on_duplicate = on_duplicate
         self._contested = asyncio.Event()
@@ -70,11 +70,11 @@ class Contest:
                 self._pauses.rest(_now())
                 if not gone:
                     eid, name = str(rival.eid), self._configuration.name
-                    self._journal.warn("duplicate_eid", name, eid=eid, holder=rival.name)
+                    self._event_log.warn("duplicate_eid", name, eid=eid, holder=rival.name)
                     self.duplicate_of = f"{rival.name} ({rival.address}, agent {rival.agent})"
                     self._on_duplicate()
             if gone:
-                self._journal.info("member_replaces", self._configuration.name, predecessor=rival.name)
+                self._event_log.info("member_replaces", self._configuration.name, predecessor=rival.name)
                 claim = self._claim()
                 if claim is not None and self._rival() is not None:
                     claim.force()

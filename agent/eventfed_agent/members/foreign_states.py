@@ -65,7 +65,7 @@ class ForeignStates:
             and self._filters.asks_for(event.type, event.key)
         )
 
-    def pass_on(self, item: Item, event: Event) -> None:
+    def inject_transient(self, item: Item, event: Event) -> None:
         """Keep such an event until its turn comes. A newer one of the same name replaces it."""
         self._passing[item] = replace(event, cachable=False)
 

@@ -7,7 +7,7 @@ from eventfed import EID, Claim, ClaimState, Event, Federation, StateKey, kind_o
 from eventfed.model.device_kinds import LONGEST_ANNOUNCED, is_probably_cut
 
 from ..configuration import MemberConfiguration, TimingSection
-from ..event_log import Journal
+from ..event_log import EventLog
 from .contest import Contest
 from .dumps import DumpResult
 from .injection import Injector
@@ -63,7 +63,7 @@ class Identity:
         injector: Injector,
         *,
         registry: Registry,
-        journal: Journal,
+        event_log: EventLog,
         host: IdentityHost,
     ) -> None:
         self.eid = eid
@@ -73,7 +73,7 @@ class Identity:
         """Whether another agent has served the member since: what this one remembers of it is worth nothing."""
         self._configuration = configuration
         self._federation = federation
-        self._journal = journal
+        self._event_log = event_log
         self._host = host
         self._claim: Claim | None = None
         self._parted_at = float("-inf")
@@ -82,7 +82,7 @@ class Identity:
         """What the member said of mailboxes and a released claim kept from the bus; until there is another claim."""
         self._alive = False
         self._withdrawal: asyncio.Timeout | None = None
-        self._contest = Contest(configuration, registry, journal, lambda: self._claim, host.rivals_changed)
+        self._contest = Contest(configuration, registry, event_log, lambda: self._claim, host.rivals_changed)
 
     @property
     def duplicate_of(self) -> str | None:
@@ -189,9 +189,9 @@ class Identity:
         self.injector.refilter(filters)
         self.repeat_mailboxes(filters)
 
-    def pass_on(self, event: Event) -> None:
+    def inject_transient(self, event: Event) -> None:
         """Give it a device state of another server that Asterisk tells once and does not keep."""
-        self.injector.pass_on(event)
+        self.injector.inject_transient(event)
 
     def give_everything(self) -> None:
         """The member may have forgotten everything."""
@@ -200,7 +200,7 @@ class Identity:
     def publish(self, event: Event) -> None:
         """Bring one of the member's own states onto the bus; the federation client keeps it until the lease is held."""
         if not kind_of(event.type).is_counted and is_probably_cut(event.key):
-            self._journal.warn("name_probably_cut", event.key, member=self._configuration.name, advice=_SHORTEN)
+            self._event_log.warn("name_probably_cut", event.key, member=self._configuration.name, advice=_SHORTEN)
         if not self.parted:
             self._federation.publish(event)
         # Else there is no room to wait in. Only mailboxes that other filters let pass come here then, and they are
@@ -242,10 +242,10 @@ class Identity:
     def forget(self, mailbox: StateKey) -> None:
         """Take back what the member said of a mailbox, until it names it again; does nothing where it is not ours."""
         if self.held:
-            self._journal.info("mailbox_forgotten", self._configuration.name, mailbox=mailbox.key)
+            self._event_log.info("mailbox_forgotten", self._configuration.name, mailbox=mailbox.key)
             self.slots.forget_mailbox(mailbox.key)
             self.retract([mailbox])
-            self.injector.touch(mailbox.key)
+            self.injector.mark_dirty(mailbox.key)
 
     def dump_ended(self, result: DumpResult) -> None:
         """Take back devices that the member has no more; after a dump without gaps nothing is left to come."""
@@ -267,7 +267,7 @@ class Identity:
             async with asyncio.timeout(within) as self._withdrawal:
                 await self.injector.wait_idle()
         except TimeoutError:
-            self._journal.warn("withdrawal_incomplete", self._configuration.name, left=self.injector.backlog)
+            self._event_log.warn("withdrawal_incomplete", self._configuration.name, left=self.injector.backlog)
             return False
         finally:
             self._withdrawal = None
@@ -301,7 +301,7 @@ class Identity:
         if self._claim is not None and claim is not self._claim:
             # The call was under way when the member spoke again, which made another claim.
             return
-        self._journal.debug("claim", self._configuration.name, state=claim.state.value, held=claim.held)
+        self._event_log.debug("claim", self._configuration.name, state=claim.state.value, held=claim.held)
         if claim.held:
             self._contest.duplicate_of = None
             for key in self._federation.view.of(self.eid):
@@ -323,7 +323,7 @@ class Identity:
             self._look()
             rival = claim.rival
             # The same server at another agent is what each rollout does; another server under its EID is not.
-            say = self._journal.info if rival and rival.uid == self._configuration.identity else self._journal.warn
+            say = self._event_log.info if rival and rival.uid == self._configuration.identity else self._event_log.warn
             say("member_moved", self._configuration.name, eid=str(self.eid), agent=rival.agent if rival else None)
         self._update_gate()
         self._host.rivals_changed()

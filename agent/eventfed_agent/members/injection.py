@@ -11,7 +11,7 @@ from typing import Protocol
 from eventfed import EID, Cursor, Event, StateKey, View
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
-from ..event_log import Journal
+from ..event_log import EventLog
 from .foreign_states import ForeignStates, Item
 from .lanes import Lane, Lanes
 from .mailboxes import MailboxSlots
@@ -25,11 +25,11 @@ _LOOK_AGAIN = 0.2
 _NAMES_AT_ONCE = 256
 
 
-def tell_dropped(journal: Journal, member: str, item: Item, why: str) -> None:
+def tell_dropped(event_log: EventLog, member: str, item: Item, why: str) -> None:
     """Tell people of a name that a member is not given; once for each server that it comes from."""
     _, eid, name = item
     source = member if eid is None else f"{member}, from {eid}"
-    journal.warn("injection_dropped", source, name=name, why=why)
+    event_log.warn("injection_dropped", source, name=name, why=why)
 
 
 @dataclass(slots=True)
@@ -140,11 +140,11 @@ class Injector:
         self._fill_soon()
         self._turns.hurry()
 
-    def touch(self, mailbox: str) -> None:
+    def mark_dirty(self, mailbox: str) -> None:
         """The member's own counts of a mailbox changed."""
         self._put(self._states.own_mailbox(mailbox))
 
-    def pass_on(self, event: Event) -> None:
+    def inject_transient(self, event: Event) -> None:
         """An event without a last value: inject it now, or never. A newer one of the same name replaces it."""
         item = (event.type, event.eid, event.key)
         if not self._states.asks_for(event):
@@ -157,7 +157,7 @@ class Injector:
         ):
             self.counters.events_dropped += 1
             return
-        self._states.pass_on(item, event)
+        self._states.inject_transient(item, event)
         self._put(item)
 
     def refilter(self, filters: Filters) -> None:
@@ -341,7 +341,7 @@ class Injector:
 
         def look_again() -> None:
             del self._delayed[mailbox]
-            self.touch(mailbox)
+            self.mark_dirty(mailbox)
 
         self._delayed[mailbox] = asyncio.get_running_loop().call_later(again - now, look_again)
 

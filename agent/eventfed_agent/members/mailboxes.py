@@ -12,7 +12,7 @@ from eventfed import EID, Event, EventType, Mailbox, StateKey
 from eventfed.spec import Injection, VoicemailStorage
 
 from .names import BESIDE_CONTEXT
-from .news import latest_news
+from .shared_order import latest_count
 
 __all__ = ["MailboxSlots", "beside_mailbox", "mailbox_event", "mailbox_key"]
 
@@ -159,8 +159,8 @@ class MailboxSlots:
     def wanted(self, mailbox: str, states: Mapping[EID, Event]) -> Mailbox:
         """What the mailbox that is injected into should hold."""
         if self.storage is VoicemailStorage.SHARED:
-            news = latest_news(states)
-            return news.counts if news else _EMPTY
+            latest = latest_count(states)
+            return latest.counts if latest else _EMPTY
         total = sum((event.counts for eid, event in states.items() if eid != self.eid), start=_EMPTY)
         own = self.own(mailbox) or _EMPTY
         return total.beside(own) if self.injection is Injection.BESIDE else total + own

@@ -9,7 +9,7 @@ from eventfed.wire.report import MemberState
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from ..configuration import MemberConfiguration, TimingSection
-from ..event_log import Journal
+from ..event_log import EventLog
 from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
 from .foreign_states import Item
@@ -22,8 +22,8 @@ from .liveness import Liveness
 from .mailboxes import MailboxSlots
 from .member_status import OVERWRITES, MemberCounters, Registry, explain
 from .names import PROBE_PREFIX, Filters
-from .news import SharedNews
 from .nobody import Nobody
+from .shared_order import SharedMailboxOrder
 from .standing import Standing
 from .turns import MemberTurns
 
@@ -48,7 +48,7 @@ class Member:
         *,
         filters: Filters,
         timing: TimingSection,
-        journal: Journal,
+        event_log: EventLog,
     ) -> None:
         self.configuration = configuration
         self.counters = MemberCounters()
@@ -58,12 +58,12 @@ class Member:
         self._federation = federation
         self._registry = registry
         self._filters = filters
-        self._journal = journal
+        self._event_log = event_log
         dumps = Dumps(sweep=timing.sweep * random.uniform(0.9, 1.1))
         self._rounds = DumpRounds(dumps, MemberTurns(), adapter, self)
         self._liveness = Liveness(timing, adapter.is_alive, self._appeared, self._disappeared)
-        self._news = SharedNews()
-        self.standing = Standing(configuration, lambda: registry.strangers, journal)
+        self._shared_order = SharedMailboxOrder()
+        self.standing = Standing(configuration, lambda: registry.strangers, event_log)
         self._restart: asyncio.TimerHandle | None = None
         self._life = Lifetime()
 
@@ -169,11 +169,11 @@ class Member:
         """Somebody asks for everything again."""
         self._rounds.need(reason)
 
-    def pass_on(self, event: Event) -> None:
+    def inject_transient(self, event: Event) -> None:
         """Give it a device state of another server that Asterisk tells once and does not keep."""
-        self.identity.pass_on(event)
+        self.identity.inject_transient(event)
 
-    def yield_identity(self) -> None:
+    def release_identity(self) -> None:
         """Another server has the EID now, and this one does not answer."""
         identity, self.identity = self.identity, Nobody()
         identity.disappear()
@@ -227,7 +227,7 @@ class Member:
         if eid == self._registry.federation_eid or (configured is not None and configured != str(eid)):
             self.counters.foreign += 1
             expected = configured or "one of its own"
-            self._journal.warn("foreign_eid", self.name, eid=str(eid), expected=expected)
+            self._event_log.warn("foreign_eid", self.name, eid=str(eid), expected=expected)
             why = f"its EID is {eid}, expected is {expected}: correct entityid in asterisk.conf, or eid of this member"
             self.trouble(why)
             return False
@@ -236,9 +236,9 @@ class Member:
             if holder.alive:
                 self.counters.refused += 1
                 self.standing.refuse(eid, f"{holder.name} ({holder.configuration.address})")
-                self._journal.warn("duplicate_eid", self.name, eid=str(eid), holder=holder.name)
+                self._event_log.warn("duplicate_eid", self.name, eid=str(eid), holder=holder.name)
                 return False
-            holder.yield_identity()
+            holder.release_identity()
         self._identify(eid)
         return True
 
@@ -259,12 +259,12 @@ class Member:
                     identity.last_word(event.state_key),
                     self._federation.view.by_server(event.type, event.key),
                 )
-                event = self._news.number(event, before, others, overwritten=overwritten)
+                event = self._shared_order.number(event, before, others, overwritten=overwritten)
             if not identity.slots.announced(event.key, event.counts, asyncio.get_running_loop().time()):
                 return
             if identity.slots.is_contended(event.key):
-                self._journal.warn("mailbox_contended", self.name, mailbox=event.key, advice=OVERWRITES)
-            identity.injector.touch(event.key)
+                self._event_log.warn("mailbox_contended", self.name, mailbox=event.key, advice=OVERWRITES)
+            identity.injector.mark_dirty(event.key)
         if not self._filters.publishes(event.type, event.key):
             self.counters.filtered += 1
         elif event.cachable:
@@ -296,7 +296,7 @@ class Member:
         """It restarted, reloaded or lost us: ask it for everything, and give it everything."""
         if restarted:
             self.counters.restarts += 1
-            self._news.restarted()
+            self._shared_order.restarted()
         self.intrusions.explained()
         self.dumps.gap()  # the first part of the dump that is under way may have gone to another agent
         self._rounds.need(reason)
@@ -310,19 +310,19 @@ class Member:
         self.identity.give_everything()
 
     def _appeared(self) -> None:
-        self._journal.info("member_answers", self.name, address=self.configuration.address)
+        self._event_log.info("member_answers", self.name, address=self.configuration.address)
         self.standing.take(Input.ANSWERS)
         self._rounds.need("connected")
         self.identity.appear()
 
     def _disappeared(self, why: str) -> None:
         self.standing.take(Input.LOST)
-        self._journal.info("member_lost", self.name, why=why)
+        self._event_log.info("member_lost", self.name, why=why)
         self.identity.hurry()
         self.identity.disappear()
 
     def _identify(self, eid: EID) -> None:
-        self.yield_identity()
+        self.release_identity()
         filters, pause = self._filters, self._liveness.timing.contended_pause
         slots = MailboxSlots(eid, filters.storage, filters.injection, contended_pause=pause)
         injector = Injector(
@@ -342,12 +342,12 @@ class Member:
             slots,
             injector,
             registry=self._registry,
-            journal=self._journal,
+            event_log=self._event_log,
             host=self,
         )
         self.standing.identified()
         self._life.start_identity(self.identity.run())
-        self._journal.info("member_identified", self.name, eid=str(eid))
+        self._event_log.info("member_identified", self.name, eid=str(eid))
         if self.alive:
             self.identity.appear()
         self._rounds.learned_eid()
@@ -372,7 +372,7 @@ class Member:
             self.standing.lacks(outcome.advice)
 
     def _intruded(self) -> None:
-        self._journal.warn("possible_intrusion", self.name, **INTRUSION)
+        self._event_log.warn("possible_intrusion", self.name, **INTRUSION)
         # What was forged under another server's EID ends when that server's state is given again.
         self._give_everything()
 
@@ -386,7 +386,7 @@ class Member:
         self._registry.delivered(event)
 
     def dropped(self, item: Item, why: str) -> None:
-        tell_dropped(self._journal, self.name, item, why)
+        tell_dropped(self._event_log, self.name, item, why)
 
     # --- dumps ------------------------------------------------------------------------------------------------
 
@@ -407,6 +407,6 @@ class Member:
         self.standing.mended()
         self.look()
         if not heard_probe:
-            self._journal.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
+            self._event_log.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
         self.identity.dump_ended(result)
         self.look()

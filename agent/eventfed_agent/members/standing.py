@@ -6,7 +6,7 @@ from eventfed import EID
 from eventfed.wire.report import MemberState
 
 from ..configuration import MemberConfiguration
-from ..event_log import Journal
+from ..event_log import EventLog
 from .evidence import Evidence, Strangers
 from .lifecycle import Input, Lifecycle
 
@@ -21,7 +21,7 @@ class Standing:
     """
 
     def __init__(
-        self, configuration: MemberConfiguration, strangers: Callable[[], Strangers], journal: Journal
+        self, configuration: MemberConfiguration, strangers: Callable[[], Strangers], event_log: EventLog
     ) -> None:
         self.evidence = Evidence(configuration, strangers)
         self.refused: tuple[EID, str] | None = None
@@ -29,7 +29,7 @@ class Standing:
         self.trouble: str | None = None
         """What its configuration lacks, with advice; None where nothing is known to lack."""
         self._name = configuration.name
-        self._journal = journal
+        self._event_log = event_log
         self._lifecycle = Lifecycle()
         self._guessed = False
 
@@ -69,11 +69,11 @@ class Standing:
         """Its configuration lacks nothing."""
         self.trouble, self._guessed = None, False
         self.take(Input.MENDED)
-        self._journal.settled("not_configured", self._name)
+        self._event_log.settled("not_configured", self._name)
 
     def _set_trouble(self, trouble: str) -> None:
         # What lasts is told once.
         if self.trouble != trouble:
             self.trouble = trouble
             self.take(Input.TROUBLE)
-            self._journal.warn("not_configured", self._name, why=trouble)
+            self._event_log.warn("not_configured", self._name, why=trouble)

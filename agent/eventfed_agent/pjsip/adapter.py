@@ -13,8 +13,8 @@ from .refusals import outcome_of
 from .sip import (
     Address,
     OutboundPublication,
-    Outcome,
     Publisher,
+    PublishOutcome,
     SecretHeader,
     SipError,
     UserAgent,
@@ -30,10 +30,10 @@ _KNOWS_US = (200, 404)
 """How Asterisk answers OPTIONS of an endpoint that it identified: 404 where the dialplan lacks the user. It challenges
 all others with 401."""
 _OUTCOMES = {
-    Outcome.ACCEPTED: Delivery.ACCEPTED,
-    Outcome.REFUSED: Delivery.REFUSED,
-    Outcome.TIMED_OUT: Delivery.SILENT,
-    Outcome.UNREACHABLE: Delivery.SILENT,
+    PublishOutcome.ACCEPTED: Delivery.ACCEPTED,
+    PublishOutcome.REFUSED: Delivery.REFUSED,
+    PublishOutcome.TIMED_OUT: Delivery.SILENT,
+    PublishOutcome.UNREACHABLE: Delivery.SILENT,
 }
 
 
@@ -167,7 +167,7 @@ class PjsipAdapter(Adapter):
                 if result.status != 401:
                     self._header = header
                     break
-        if result.outcome is Outcome.ACCEPTED:
+        if result.outcome is PublishOutcome.ACCEPTED:
             self._taken = publisher.publication.secret
         heard = self._host is not None and self._host.eid is not None
         return outcome_of(_OUTCOMES[result.outcome], result.status, heard=heard, intrusion=result.out_of_turn)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from eventfed import StateKey, kind_of
 
-from ..adapter import Keeper
+from ..adapter import HostIdentity
 from .payloads import Payload, StatePayload
 from .sip import Later, Response
 
@@ -22,8 +22,8 @@ class _Waiting(NamedTuple):
     later: Later
     response: Response
     key: StateKey
-    identity: Keeper
-    present: Callable[[], Keeper | None]
+    identity: HostIdentity
+    present: Callable[[], HostIdentity | None]
     until: float
 
 
@@ -45,7 +45,7 @@ class MailboxAnswers:
         return len(self._waiting)
 
     def answer(
-        self, response: Response, payload: Payload | None, present: Callable[[], Keeper | None]
+        self, response: Response, payload: Payload | None, present: Callable[[], HostIdentity | None]
     ) -> Response | Later:
         """The answer to a PUBLISH that was taken in, now or later. `present` gives the member's identity."""
         identity = present()

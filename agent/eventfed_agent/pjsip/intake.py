@@ -7,10 +7,10 @@ from .payloads import Payload, RefreshPayload, StatePayload
 from .sip import Publication, PublicationKind
 from .sources import Forgetful
 
-__all__ = ["Verdict", "take_in"]
+__all__ = ["PublishAnswer", "take_in"]
 
 
-class Verdict(enum.Enum):
+class PublishAnswer(enum.Enum):
     """What a PUBLISH is answered with."""
 
     ACCEPT = 200
@@ -18,17 +18,17 @@ class Verdict(enum.Enum):
     SILENCE = 0
 
 
-def take_in(host: Host, adapter: Forgetful, publication: Publication, payload: Payload | None) -> Verdict:
+def take_in(host: Host, adapter: Forgetful, publication: Publication, payload: Payload | None) -> PublishAnswer:
     """Take in one PUBLISH that the compositor accepted, and say how to answer it."""
     if not host.open:
-        return Verdict.SILENCE
+        return PublishAnswer.SILENCE
     if publication.kind is PublicationKind.REMOVE:
         host.left()
-        return Verdict.ACCEPT
+        return PublishAnswer.ACCEPT
     if payload is not None and not host.identified(payload.eid):
-        return Verdict.REFUSE
+        return PublishAnswer.REFUSE
     if not host.spoke():
-        return Verdict.SILENCE
+        return PublishAnswer.SILENCE
     if publication.cseq_gap:
         host.missed()
     if isinstance(payload, RefreshPayload):
@@ -39,4 +39,4 @@ def take_in(host: Host, adapter: Forgetful, publication: Publication, payload: P
         host.lost_touch("initial")
     if isinstance(payload, StatePayload):
         host.heard(payload.event)
-    return Verdict.ACCEPT
+    return PublishAnswer.ACCEPT

@@ -9,7 +9,7 @@ from ..adapter import Adapter, AdapterFactory, Host, Premises, Tokens
 from ..configuration import MemberConfiguration, split_address
 from .adapter import PjsipAdapter, answers
 from .deferred_answers import MailboxAnswers
-from .intake import Verdict, take_in
+from .intake import PublishAnswer, take_in
 from .payloads import CODECS, MalformedPayload, Payload, parse_payload
 from .sip import (
     Address,
@@ -108,7 +108,7 @@ class Switchboard(AdapterFactory):
                     payload = parse_payload(request.event, request.body, time=self._premises.wall_clock())
             except MalformedPayload as error:
                 self.malformed_payloads += 1
-                self._premises.journal.warn("malformed_payload", member.name, error=str(error))
+                self._premises.event_log.warn("malformed_payload", member.name, error=str(error))
                 member.trouble(f"400: {error!s:.120}")
                 return 400
             return None
@@ -122,12 +122,12 @@ class Switchboard(AdapterFactory):
             return response
         self.sources.remember(member, publication)
         match take_in(member, self.sources.adapter_of(member), publication, payload):
-            case Verdict.ACCEPT:
+            case PublishAnswer.ACCEPT:
                 self.mailbox_answers.patience = self._premises.configuration.timing.mailbox_answer
                 return self.mailbox_answers.answer(response, payload, lambda: member.identity)
-            case Verdict.REFUSE:
+            case PublishAnswer.REFUSE:
                 return Response.answer(request, 403)
-            case Verdict.SILENCE:
+            case PublishAnswer.SILENCE:
                 return None
 
     def _member_of(self, request: Request, source: Address) -> tuple[Host | None, Response | None]:
@@ -137,7 +137,7 @@ class Switchboard(AdapterFactory):
             named = _EID.search(request.body, 0, _LONGEST_SEARCH)
             eid = named[1].decode().lower() if named is not None else ""
             self._premises.note_stranger(source.host, eid)
-            self._premises.journal.warn("unknown_source", source.host, eid=eid, advice="no member has this address")
+            self._premises.event_log.warn("unknown_source", source.host, eid=eid, advice="no member has this address")
             # The roster may be about to name it; Asterisk asks again for 32 s.
             patience = self._premises.configuration.timing.unknown_source_silence
             early = _now() - self._premises.served_at < patience
@@ -146,7 +146,7 @@ class Switchboard(AdapterFactory):
         return (None, found) if isinstance(found, Response) else (found, None)
 
     def _malformed(self, source: Address, error: SipSyntaxError) -> None:
-        self._premises.journal.warn("malformed_sip", source.host, error=str(error)[:200])
+        self._premises.event_log.warn("malformed_sip", source.host, error=str(error)[:200])
         for member in self.sources.at(source.host):
             member.trouble(f"it is no SIP that we can read: {error!s:.120}")
 

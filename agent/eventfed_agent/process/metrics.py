@@ -81,7 +81,7 @@ class AgentCollector(Collector):
                 yield from self._sip(factory)
         yield _plain_counter("eventfed_member_failures_total", agent.membership.failures)
         yield _gauge("eventfed_tasks", len(asyncio.all_tasks()))
-        yield _counter("eventfed_warnings_total", "name", dict(agent.journal.warnings))
+        yield _counter("eventfed_warnings_total", "name", dict(agent.event_log.warnings))
         info = GaugeMetricFamily("eventfed_build_info", METRICS["eventfed_build_info"], labels=["version", "python"])
         info.add_metric([_VERSION, platform.python_version()], 1.0)
         yield info

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..adapter import Tokens
 from ..agent import Agent, AgentError
 from ..configuration import AgentConfiguration, ConfigurationError, load_configuration, read_secret
-from ..event_log import Journal
+from ..event_log import EventLog
 from .adapters import ADAPTERS
 from .endpoints import Readiness, serve_endpoints
 from .handover import hand_over
@@ -33,7 +33,7 @@ def read_tokens(configuration: AgentConfiguration) -> Tokens:
 
 
 async def run_agent(
-    path: Path, *, journal: Journal | None = None, started: Callable[[Agent, str | None], None] | None = None
+    path: Path, *, event_log: EventLog | None = None, started: Callable[[Agent, str | None], None] | None = None
 ) -> None:
     """Run an agent from a file until SIGTERM or SIGINT; the file is read again when it changes.
 
@@ -45,7 +45,7 @@ async def run_agent(
         TransportFailed: when an address for SIP cannot be bound.
     """
     configuration = load_configuration(path)
-    journal = journal or Journal()
+    event_log = event_log or EventLog()
     # A process of many states that live long: with Python's own threshold a third of a replay goes into collections.
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
@@ -54,18 +54,20 @@ async def run_agent(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        async with Agent(configuration, adapters=ADAPTERS, tokens=read_tokens(configuration), journal=journal) as agent:
+        async with Agent(
+            configuration, adapters=ADAPTERS, tokens=read_tokens(configuration), event_log=event_log
+        ) as agent:
             readiness = Readiness(agent, configuration.timing.ready_after)
             if configuration.agent.http is None:
                 if started is not None:
                     started(agent, None)
-                await _until_stopped(agent, path, stop, journal)
+                await _until_stopped(agent, path, stop, event_log)
                 return
             async with serve_endpoints(agent, readiness, configuration.agent.http) as url:
-                journal.info("agent_started", configuration.agent.name, http=url, members=len(configuration.members))
+                event_log.info("agent_started", configuration.agent.name, http=url, members=len(configuration.members))
                 if started is not None:
                     started(agent, url)
-                await _until_stopped(agent, path, stop, journal)
+                await _until_stopped(agent, path, stop, event_log)
                 readiness.stop()
                 await hand_over(agent.members.values, agent.configuration.timing.handover)
     finally:
@@ -73,7 +75,7 @@ async def run_agent(
             loop.remove_signal_handler(number)
 
 
-async def _until_stopped(agent: Agent, path: Path, stop: asyncio.Event, journal: Journal) -> None:
+async def _until_stopped(agent: Agent, path: Path, stop: asyncio.Event, event_log: EventLog) -> None:
     files = _files(agent.configuration, path)
     seen = [_stamp(file) for file in files]
     while not stop.is_set():
@@ -91,11 +93,11 @@ async def _until_stopped(agent: Agent, path: Path, stop: asyncio.Event, journal:
                     files, seen = now, [stamps[0], *map(_stamp, now[1:])]
                 agent.reconfigure(configuration, read_tokens(configuration))
             except (ConfigurationError, AgentError) as error:
-                journal.warn("configuration_refused", str(path), error=str(error))
+                event_log.warn("configuration_refused", str(path), error=str(error))
             else:
-                journal.settled("configuration_refused", str(path))
-                journal.info("configuration_changed", str(path), members=len(agent.members))
-    journal.info("agent_stops", agent.configuration.agent.name)
+                event_log.settled("configuration_refused", str(path))
+                event_log.info("configuration_changed", str(path), members=len(agent.members))
+    event_log.info("agent_stops", agent.configuration.agent.name)
 
 
 def _files(configuration: AgentConfiguration, path: Path) -> list[Path]:

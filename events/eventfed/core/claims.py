@@ -13,7 +13,7 @@ from .messages import Message, Refusal
 from .outbox import Outbox
 from .view import View
 
-__all__ = ["Claim", "ClaimState", "Holder"]
+__all__ = ["Claim", "ClaimHost", "ClaimState"]
 
 
 class ClaimState(enum.StrEnum):
@@ -30,7 +30,7 @@ class ClaimState(enum.StrEnum):
     RELEASED = "released"
 
 
-class Holder(Protocol):
+class ClaimHost(Protocol):
     """What a claim needs of the client that it belongs to."""
 
     context: ClientContext
@@ -106,7 +106,7 @@ class Claim:
 
     def __init__(
         self,
-        holder: Holder,
+        holder: ClaimHost,
         subject: str,
         eid: EID,
         *,
@@ -335,7 +335,7 @@ class Claim:
             since=self._lease.since,
         )
 
-    # As a publication
+    # As an outbox entry
 
     def build(self) -> Message | None:
         if self.state is ClaimState.LOST or not self._may_write():

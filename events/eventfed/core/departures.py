@@ -11,11 +11,11 @@ from ..model.kinds import kind_of
 from .settings import FederationSettings, MailboxDeparture
 from .view import View
 
-__all__ = ["Bury", "Departure", "Departures", "Lapse", "PutBack", "rank"]
+__all__ = ["Departure", "Departures", "Expire", "Republish", "WriteTombstone", "rank"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bury:
+class WriteTombstone:
     """Replace the value at this sequence by a tombstone."""
 
     key: StateKey
@@ -23,7 +23,7 @@ class Bury:
 
 
 @dataclass(frozen=True, slots=True)
-class PutBack:
+class Republish:
     """Publish a kept mailbox's last value again: the store that held it was lost."""
 
     key: StateKey
@@ -31,13 +31,13 @@ class PutBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Lapse:
+class Expire:
     """Drop a value that is not on the stream, here."""
 
     key: StateKey
 
 
-Departure: TypeAlias = Bury | PutBack | Lapse
+Departure: TypeAlias = WriteTombstone | Republish | Expire
 
 
 def rank(agent: str, agents: Iterable[str], eid: EID) -> int:
@@ -127,11 +127,11 @@ class Departures:
             if absent_for < grace:
                 open_ends = True
             elif not keep and not state.on_stream:
-                found.append(Lapse(key))
+                found.append(Expire(key))
             elif not ours:
                 open_ends = True
             elif keep and state.event is not None:
-                found.append(PutBack(key, state.event))
+                found.append(Republish(key, state.event))
             else:
-                found.append(Bury(key, state.stream_sequence))
+                found.append(WriteTombstone(key, state.stream_sequence))
         return found, open_ends

@@ -19,7 +19,7 @@ from .reports import Reports
 from .requests import Requests
 from .rosters import Rosters
 from .settings import FederationSettings
-from .tombstones import bury
+from .tombstones import apply_departures
 from .troubles import Trouble
 from .view import View
 
@@ -93,7 +93,7 @@ class Engine:
         self.reports.forget_old()
         counters.older, counters.lapsed = view.older, view.lapsed
         due = self._departures.step(view)
-        bury(due, self.outbox, self.context.subjects, view, self.context.settings, counters)
+        apply_departures(due, self.outbox, self.context.subjects, view, self.context.settings, counters)
 
     # What the bus tells: see `BusListener`
 

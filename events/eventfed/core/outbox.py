@@ -16,13 +16,13 @@ from ..pace import Backoff
 from .counters import FederationCounters
 from .messages import Message, Refusal
 
-__all__ = ["Outbox", "Publication"]
+__all__ = ["Outbox", "OutboxEntry"]
 
 _LONGEST_DEADLINE = 4
 """How many times longer a slow bus may take than one that is well, before what was sent is sent again."""
 
 
-class Publication(Protocol):
+class OutboxEntry(Protocol):
     """Something to be stored under one subject."""
 
     @property
@@ -43,7 +43,7 @@ class Publication(Protocol):
 
 
 class _Flight(NamedTuple):
-    publication: Publication
+    entry: OutboxEntry
     sent: float
     is_trial: bool
 
@@ -85,9 +85,9 @@ class Outbox:
         self._deadline = self._patience = deadline
         self._backoff = Backoff(pause, max(pause, pause_limit or pause))
         self.counters = counters if counters is not None else FederationCounters()
-        self._urgent: OrderedDict[str, Publication] = OrderedDict()
-        self._waiting: OrderedDict[str, Publication] = OrderedDict()
-        self._aside: OrderedDict[str, Publication] = OrderedDict()
+        self._urgent: OrderedDict[str, OutboxEntry] = OrderedDict()
+        self._waiting: OrderedDict[str, OutboxEntry] = OrderedDict()
+        self._aside: OrderedDict[str, OutboxEntry] = OrderedDict()
         self._flights: OrderedDict[str, _Flight] = OrderedDict()
         self._subjects: dict[str, str] = {}
         self._number = 0
@@ -111,11 +111,11 @@ class Outbox:
         """How many subjects are waiting or in flight."""
         return len(self._urgent) + len(self._waiting) + len(self._aside) + len(self._flights)
 
-    def put(self, publication: Publication) -> None:
+    def put(self, entry: OutboxEntry) -> None:
         """Publish soon; what waited under the same subject is dropped."""
-        queue = self._urgent if publication.urgent else self._waiting
-        queue[publication.subject] = publication
-        self._aside.pop(publication.subject, None)
+        queue = self._urgent if entry.urgent else self._waiting
+        queue[entry.subject] = entry
+        self._aside.pop(entry.subject, None)
         self.on_put()
 
     def withdraw(self, subject: str) -> None:
@@ -135,34 +135,34 @@ class Outbox:
 
     def _take_from(
         self,
-        queue: OrderedDict[str, Publication],
+        queue: OrderedDict[str, OutboxEntry],
         taken: list[tuple[str, str, Message]],
         now: float,
         *,
         is_trial: bool,
         most: int,
     ) -> None:
-        held: list[Publication] = []
+        held: list[OutboxEntry] = []
         while queue and most > 0 and len(self._flights) < self._window:
-            subject, publication = queue.popitem(last=False)
+            subject, entry = queue.popitem(last=False)
             if subject in self._subjects:
-                held.append(publication)
+                held.append(entry)
                 continue
-            message = publication.build()
+            message = entry.build()
             if message is None:
                 self._unwell.forget(subject)
                 continue
             most -= 1
             self._number += 1
             token = str(self._number)
-            self._flights[token] = _Flight(publication, now, is_trial)
+            self._flights[token] = _Flight(entry, now, is_trial)
             self._subjects[subject] = token
             self._trials += is_trial
             self.counters.published += 1
             taken.append((token, subject, message))
-        for publication in reversed(held):
-            queue[publication.subject] = publication
-            queue.move_to_end(publication.subject, last=False)
+        for entry in reversed(held):
+            queue[entry.subject] = entry
+            queue.move_to_end(entry.subject, last=False)
 
     def answer(self, token: str, answer: int | Refusal, now: float) -> None:
         """What the bus says of a flight: the sequence under which it was stored, or why it was not."""
@@ -171,12 +171,12 @@ class Outbox:
             self.counters.late_answers += 1
             return
         self._land(token)
-        subject = flight.publication.subject
+        subject = flight.entry.subject
         if now - flight.sent <= self._deadline:
             self._patience = self._deadline
         if isinstance(answer, Refusal):
             self.counters.refused += 1
-            if flight.publication.refused(answer):
+            if flight.entry.refused(answer):
                 self._unwell.unanswered.pop(subject, None)
                 self._unwell.refusals[subject] = answer.text
                 self._backoff.failed(now)
@@ -184,7 +184,7 @@ class Outbox:
                 return
         else:
             self.counters.acknowledged += 1
-            flight.publication.stored(answer)
+            flight.entry.stored(answer)
         self._unwell.forget(subject)
         if flight.is_trial:
             self._at_once = min(2 * self._at_once, self._window)
@@ -200,7 +200,7 @@ class Outbox:
             expired = True
             self._land(token)
             self.counters.unanswered += 1
-            self._unwell.unanswered[flight.publication.subject] = None
+            self._unwell.unanswered[flight.entry.subject] = None
             self._set_aside(flight)
         if expired:
             # A bus that is slow but well has its answers heard: what it answers later than that counts for nothing.
@@ -216,9 +216,9 @@ class Outbox:
             self._land(token)
             self.counters.unanswered += 1
             if not flight.is_trial:
-                self._again(flight.publication)
-            elif flight.publication.subject not in self._urgent and flight.publication.subject not in self._waiting:
-                self._aside[flight.publication.subject] = flight.publication
+                self._again(flight.entry)
+            elif flight.entry.subject not in self._urgent and flight.entry.subject not in self._waiting:
+                self._aside[flight.entry.subject] = flight.entry
         self._unwell.unanswered.clear()
         self._at_once = 1
         self._backoff = Backoff(self._backoff.floor, self._backoff.limit)
@@ -234,19 +234,19 @@ class Outbox:
 
     def _land(self, token: str) -> None:
         flight = self._flights.pop(token)
-        del self._subjects[flight.publication.subject]
+        del self._subjects[flight.entry.subject]
         self._trials -= flight.is_trial
 
     def _set_aside(self, flight: _Flight) -> None:
-        publication = flight.publication
-        subject = publication.subject
+        entry = flight.entry
+        subject = entry.subject
         if flight.is_trial:
             self._at_once = max(1, self._at_once // 2)
         if subject not in self._urgent and subject not in self._waiting:
-            self._aside[subject] = publication
+            self._aside[subject] = entry
         self.on_put()
 
-    def _again(self, publication: Publication) -> None:
-        queue = self._urgent if publication.urgent else self._waiting
-        queue.setdefault(publication.subject, publication)
+    def _again(self, entry: OutboxEntry) -> None:
+        queue = self._urgent if entry.urgent else self._waiting
+        queue.setdefault(entry.subject, entry)
         self.on_put()

@@ -40,7 +40,7 @@ class StateOwner(Protocol):
 
 
 class OwnState:
-    """One state that this client owns: its last value, or the wish that there be none. A `Publication`."""
+    """One state that this client owns: its last value, or the wish that there be none. An `OutboxEntry`."""
 
     __slots__ = ("_changed", "_home", "body", "corrected_at", "event", "key", "sent", "sequence", "settled", "subject")
 

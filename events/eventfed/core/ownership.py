@@ -19,7 +19,7 @@ __all__ = ["Ownership"]
 
 
 class Ownership:
-    """All claims and own states of one client. It is the `Holder` of its claims.
+    """All claims and own states of one client. It is the `ClaimHost` of its claims.
 
     Args:
         context: who the client is; `configure` gives it other settings.

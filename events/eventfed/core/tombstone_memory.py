@@ -19,7 +19,7 @@ class TombstoneMemory:
     def __init__(self, ttl: float, clock: Callable[[], float]) -> None:
         self.ttl = ttl
         self._clock = clock
-        self._graves: deque[tuple[float, StateKey, int]] = deque()
+        self._expiries: deque[tuple[float, StateKey, int]] = deque()
 
     def add(self, key: StateKey, revision: int) -> None:
         """A tombstone was made.
@@ -27,11 +27,11 @@ class TombstoneMemory:
         Args:
             revision: of the state at that time; a later one says that it is another tombstone, or none.
         """
-        self._graves.append((self._clock() + self.ttl, key, revision))
+        self._expiries.append((self._clock() + self.ttl, key, revision))
 
     def old(self) -> Iterator[tuple[StateKey, int]]:
         """Those whose time has come, once each. A `ttl` that was shortened counts for later ones."""
         now = self._clock()
-        while self._graves and self._graves[0][0] <= now:
-            _, key, revision = self._graves.popleft()
+        while self._expiries and self._expiries[0][0] <= now:
+            _, key, revision = self._expiries.popleft()
             yield key, revision

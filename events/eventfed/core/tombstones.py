@@ -5,16 +5,16 @@ from collections.abc import Iterable
 from ..wire.envelope import encode_envelope
 from ..wire.subjects import Subjects
 from .counters import FederationCounters
-from .departures import Bury, Departure, Lapse, PutBack
+from .departures import Departure, Expire, Republish, WriteTombstone
 from .messages import Message, Refusal
 from .outbox import Outbox
 from .settings import FederationSettings
 from .view import View
 
-__all__ = ["DeputyPublication", "bury"]
+__all__ = ["DeputyEntry", "apply_departures"]
 
 
-def bury(
+def apply_departures(
     departures: Iterable[Departure],
     outbox: Outbox,
     subjects: Subjects,
@@ -24,13 +24,13 @@ def bury(
 ) -> None:
     """Do what departures ask for: put tombstones on the bus, and drop here what the bus has no more."""
     for departure in departures:
-        if isinstance(departure, Lapse):
-            view.lapse(departure.key)
+        if isinstance(departure, Expire):
+            view.expire(departure.key)
         else:
-            outbox.put(DeputyPublication(departure, subjects, view, settings, counters))
+            outbox.put(DeputyEntry(departure, subjects, view, settings, counters))
 
 
-class DeputyPublication:
+class DeputyEntry:
     """A tombstone, or a kept mailbox put back; always on condition of what it replaces, so that its owner wins."""
 
     __slots__ = ("_counters", "_departure", "_settings", "_view", "subject")
@@ -39,7 +39,7 @@ class DeputyPublication:
 
     def __init__(
         self,
-        departure: Bury | PutBack,
+        departure: WriteTombstone | Republish,
         subjects: Subjects,
         view: View,
         settings: FederationSettings,
@@ -55,14 +55,14 @@ class DeputyPublication:
         departure, state = self._departure, self._view.states.get(self._departure.key)
         if state is None or departure.key.eid in self._view.leases or not self._view.synced:
             return None
-        if isinstance(departure, PutBack):
+        if isinstance(departure, Republish):
             return None if state.on_stream else Message(encode_envelope(departure.event), expected=0)
         if not state.on_stream or state.stream_sequence != departure.sequence:
             return None
         return Message(b"", self._settings.tombstone_ttl, departure.sequence, tombstone=True)
 
     def stored(self, sequence: int) -> None:
-        if isinstance(self._departure, PutBack):
+        if isinstance(self._departure, Republish):
             self._counters.put_back += 1
         else:
             self._counters.tombstones += 1

@@ -60,7 +60,7 @@ class View:
     The reader of the stream writes it (`begin_replay`, `put_state`, `put_marker`, `put_lease`, `put_lease_marker`,
     `end_replay`); everybody else only reads. Rules: within a key, older (epoch, sequence) are dropped. Within one
     incarnation of the stream, what a replay lacks is gone. In a new incarnation nothing is gone until the owner's
-    lease says that it has published everything, or until `lapse` is told so.
+    lease says that it has published everything, or until `expire` is called.
 
     Args:
         tombstone_ttl: how long a tombstone is remembered, in seconds.
@@ -208,7 +208,7 @@ class View:
             # It ended while nothing was read here.
             self._drop_lease(eid)
         for key in [key for key, state in self._states.items() if state.on_stream and state.replay != self._replay]:
-            self.lapse(key)
+            self.expire(key)
         self.synced = True
         for eid in list(self._leases.live):
             # Only now: a complete lease is read before the states that it speaks of.
@@ -309,7 +309,7 @@ class View:
         if self._leases.end(eid, stream_sequence):
             self._notifier.notify()
 
-    def lapse(self, key: StateKey) -> None:
+    def expire(self, key: StateKey) -> None:
         """Drop a value that is not on the stream (any more); a tombstone stands in its place."""
         state = self._states.get(key)
         if state is not None:
@@ -335,7 +335,7 @@ class View:
         if self.is_complete(eid):
             for key in self.open_keys(eid):
                 if not self._states[key].on_stream:
-                    self.lapse(key)
+                    self.expire(key)
 
     def _bury(self, key: StateKey, state: State) -> None:
         self._close(key)

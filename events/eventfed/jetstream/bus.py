@@ -12,7 +12,7 @@ from ..wire.subjects import Subjects
 from .administration import JetStreamAdministration
 from .connection import Client
 from .link import Link
-from .publisher import Publisher
+from .publisher import StreamPublisher
 from .reader import Reader
 from .stream import stream_configuration
 
@@ -43,14 +43,16 @@ class JetStreamBus:
         self._subjects = subjects
         self._settings = settings
         self._link = Link(servers, name=name, settings=settings, credentials=credentials)
-        self._publisher: Publisher | None = None
+        self._publisher: StreamPublisher | None = None
         self._reader: Reader | None = None
         self.administration = JetStreamAdministration(
             subjects.stream, timeout=settings.request_timeout, client=lambda: self._link.client
         )
 
     async def run(self, listener: BusListener) -> None:
-        publisher = self._publisher = Publisher(listener.outbox, clock=time.monotonic, on_answer=listener.answered)
+        publisher = self._publisher = StreamPublisher(
+            listener.outbox, clock=time.monotonic, on_answer=listener.answered
+        )
         reader = self._reader = Reader(
             self._subjects.stream,
             self._subjects.read(states=listener.interest.states),

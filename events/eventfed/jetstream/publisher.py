@@ -18,13 +18,13 @@ from .acknowledgements import read_acknowledgement
 from .connection import Client, ConnectionLost
 from .headers import headers_of
 
-__all__ = ["Publisher"]
+__all__ = ["StreamPublisher"]
 
 _MAX_PLAIN = 4096
 _TOO_LARGE = Refusal(400, "a message is larger than its max_payload")
 
 
-class Publisher:
+class StreamPublisher:
     """Sends what is in the outbox, and plain messages that nobody acknowledges.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..model.errors import EventfedError
 
-__all__ = ["ConsumerLost", "Delivery", "PullConsumer", "consumer_configuration"]
+__all__ = ["ConsumerLost", "PullConsumer", "StreamPosition", "consumer_configuration"]
 
 _ACK = "$JS.ACK."
 _NANO = 1_000_000_000
@@ -21,7 +21,7 @@ class ConsumerLost(EventfedError):
     """The consumer is gone, has skipped something or is silent: a new one is needed, and a new replay."""
 
 
-class Delivery(NamedTuple):
+class StreamPosition(NamedTuple):
     """Where a message from the stream stands in it."""
 
     stream_sequence: int
@@ -76,7 +76,7 @@ class PullConsumer:
             }
         ).encode()
 
-    def receive(self, reply: str, headers: Mapping[str, str] | None) -> Delivery | None:
+    def receive(self, reply: str, headers: Mapping[str, str] | None) -> StreamPosition | None:
         """One message of the consumer's inbox: its place, or None for a status message.
 
         Raises:
@@ -100,7 +100,7 @@ class PullConsumer:
         self._asked -= 1
         if not self.synced and (sequence >= self._pending or pending == 0):
             self.synced = True
-        return Delivery(stream_sequence)
+        return StreamPosition(stream_sequence)
 
     def tick(self) -> None:
         """A heartbeat's time has passed. Ticks are counted, not seconds: a process that stood still is no silence.

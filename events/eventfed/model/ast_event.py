@@ -33,7 +33,7 @@ def asterisk_string_hash(text: bytes) -> int:
 def encode_ast_event(event: Event) -> bytes:
     """The bytes that Asterisk itself would make of the event, EID last.
 
-    Time, epoch, sequence and news have no place in it. A mailbox without a context is written in ``default``, as
+    Time, epoch, sequence and order have no place in it. A mailbox without a context is written in ``default``, as
     ``mwi_to_event`` does.
 
     Raises:

@@ -39,7 +39,7 @@ class Event:
         time: when the origin's agent heard it, in seconds since 1970.
         epoch: which ownership of the EID it was published under; later ones are higher.
         sequence: number within the epoch.
-        news: a Lamport number that orders what several servers say of one shared mailbox; 0 elsewhere.
+        order: a Lamport number that orders what several servers say of one shared mailbox; 0 elsewhere.
 
     Raises:
         MalformedEvent: when an element that the type needs is missing, or one has the wrong type.
@@ -52,7 +52,7 @@ class Event:
     time: float = 0.0
     epoch: int = 0
     sequence: int = 0
-    news: int = 0
+    order: int = 0
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ class Event:
     def stamped(self, *, epoch: int, sequence: int) -> Self:
         """The same event with its origin's numbers."""
         copy = object.__new__(type(self))  # what is in self has been checked already
-        for name in ("type", "eid", "elements", "cachable", "time", "news", "key"):
+        for name in ("type", "eid", "elements", "cachable", "time", "order", "key"):
             object.__setattr__(copy, name, getattr(self, name))
         object.__setattr__(copy, "epoch", epoch)
         object.__setattr__(copy, "sequence", sequence)
@@ -144,5 +144,5 @@ class Event:
             self.state_key == other.state_key
             and self.elements == other.elements
             and self.cachable == other.cachable
-            and self.news == other.news
+            and self.order == other.order
         )

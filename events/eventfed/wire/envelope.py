@@ -32,8 +32,8 @@ def encode_envelope(event: Event) -> bytes:
         "w": event.time,
         "o": (event.epoch, event.sequence),
     }
-    if event.news:
-        body["n"] = event.news
+    if event.order:
+        body["n"] = event.order
     packed: bytes = msgpack.packb(body)
     return packed
 
@@ -92,7 +92,7 @@ def decode_envelope(data: bytes) -> Event:
             time=float(time),
             epoch=_number("epoch", origin[0]),
             sequence=_number("sequence", origin[1]),
-            news=_number("news", body.get("n", 0)),
+            order=_number("order", body.get("n", 0)),
         )
     except MalformedEnvelope:
         raise

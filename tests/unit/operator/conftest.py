@@ -18,9 +18,9 @@ from eventfed.wire.roster import Roster
 from eventfed_operator.crd.resource import KIND
 from eventfed_operator.health import Health
 from eventfed_operator.kubernetes_api import AddressTaken, ApiError, Document, Listing, WatchEvent, WatchExpired
-from eventfed_operator.manager import Supervisor
+from eventfed_operator.manager import Manager
 from eventfed_operator.resources import ChartNats, Settings
-from eventfed_operator.snapshot import Bus, MemberReport, Stream
+from eventfed_operator.snapshot import BusSnapshot, MemberReport, Stream
 from eventfed_operator.streams import OWNER
 from tests.ground.api_server import Server
 
@@ -199,10 +199,10 @@ class MemoryBus:
         self.reports[uid] = MemberReport(uid, state)
         self.on_change()
 
-    async def observe(self, *, mark: str) -> Bus:
+    async def observe(self, *, mark: str) -> BusSnapshot:
         if not self.connected:
-            return Bus(problem="NATS does not answer")
-        return Bus(True, None, self.stream, (), dict(self.rosters), dict(self.reports))
+            return BusSnapshot(problem="NATS does not answer")
+        return BusSnapshot(True, None, self.stream, (), dict(self.rosters), dict(self.reports))
 
     async def ensure_stream(self, configuration: Mapping[str, Any], *, exists: bool) -> None:
         assert exists is (self.stream is not None)
@@ -287,7 +287,7 @@ def supervised(api: Cluster, bus: MemoryBus) -> Any:
     """Makes a context in which a supervisor runs; the watch that kopf would have is the memory's own."""
 
     @asynccontextmanager
-    async def run(**more: Any) -> AsyncIterator[Supervisor]:
+    async def run(**more: Any) -> AsyncIterator[Manager]:
         given = {
             "settings": Settings("eventfed:1", ChartNats(("nats://nats:4222",), "agent", "s3cret")),
             "namespaces": (),
@@ -296,7 +296,7 @@ def supervised(api: Cluster, bus: MemoryBus) -> Any:
             "resync": 0.5,
             "health": Health(),
         }
-        supervisor = Supervisor(api, **{**given, **more})
+        supervisor = Manager(api, **{**given, **more})
         async with asyncio.TaskGroup() as group:
             running = group.create_task(supervisor.run())
             yield supervisor

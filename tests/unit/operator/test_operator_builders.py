@@ -21,9 +21,9 @@ from eventfed_operator.builders import (
     build_service_account,
 )
 from eventfed_operator.resources import InvalidResource, Resource, Settings, read_resource
-from eventfed_operator.tokens import Tokens
+from eventfed_operator.tokens import HeaderTokens
 
-TOKENS = Tokens("current-secret", "previous-secret")
+TOKENS = HeaderTokens("current-secret", "previous-secret")
 OWN_NATS: dict[str, Any] = {
     "servers": ["tls://nats.example.net:4222"],
     "credentials": {"user": "agents", "password": {"name": "nats", "key": "password"}},
@@ -285,7 +285,7 @@ def test_texts_that_toml_and_json_write_differently_come_through(operator_world:
 # --- which changes roll the agents -------------------------------------------------------------------------------
 
 
-def checksum(world: Any, tokens: Tokens = TOKENS, versions: dict[str, str | None] | None = None) -> str:
+def checksum(world: Any, tokens: HeaderTokens = TOKENS, versions: dict[str, str | None] | None = None) -> str:
     configuration = agent_configuration(world.resource, world.settings, tokens, versions or {})
     template = build_daemon_set(world.resource, world.settings, configuration)["spec"]["template"]
     value: str = template["metadata"]["annotations"][CHECKSUM]
@@ -318,8 +318,8 @@ def test_agents_are_rolled_by(operator_world: Any, change: dict[str, Any]) -> No
 
 def test_agents_take_over_header_secrets_by_themselves(operator_world: Any) -> None:
     world = operator_world()
-    assert checksum(world, Tokens("another-token")) == checksum(world)
-    assert checksum(world, Tokens("another-token", "a-token-of-before")) == checksum(world)
+    assert checksum(world, HeaderTokens("another-token")) == checksum(world)
+    assert checksum(world, HeaderTokens("another-token", "a-token-of-before")) == checksum(world)
 
 
 def test_agents_are_rolled_by_other_secrets_of_nats(operator_world: Any) -> None:

@@ -11,7 +11,7 @@ from eventfed.jetstream.connection import explain
 from eventfed.wire.report import MemberState
 from eventfed_operator.crd.status import MAX_NOTED_MEMBERS, ConditionType, EventFederationStatus
 from eventfed_operator.resources import Settings
-from eventfed_operator.snapshot import Agent, Bus, ObjectKey, Rival, Stream
+from eventfed_operator.snapshot import AgentPod, BusSnapshot, ObjectKey, Rival, Stream
 from eventfed_operator.statuses import differs, invalid_status
 
 DAEMON_SET = ObjectKey("DaemonSet", "pbx-agent")
@@ -123,11 +123,11 @@ def nowhere(world: Any) -> None:
 
 
 def bus_away(world: Any) -> None:
-    world.bus = Bus(connected=False, problem="connection refused")
+    world.bus = BusSnapshot(connected=False, problem="connection refused")
 
 
 def refused(world: Any) -> None:
-    world.bus = Bus(connected=False, problem=explain(Exception("nats: 'Authorization Violation'")))
+    world.bus = BusSnapshot(connected=False, problem=explain(Exception("nats: 'Authorization Violation'")))
 
 
 def stolen(world: Any) -> None:
@@ -411,7 +411,7 @@ def test_an_invalid_spec_is_told_and_the_rest_stays(world: Any) -> None:
 
 
 def test_an_agent_that_is_not_ready_is_named(world: Any) -> None:
-    world.agents = [Agent(f"pbx-agent-{i}", f"node-{i}", ready=False) for i in range(6)]
+    world.agents = [AgentPod(f"pbx-agent-{i}", f"node-{i}", ready=False) for i in range(6)]
     world.schedule(6, ready=0)
     world.settle()
     assert message(world, "AgentsReady") == (

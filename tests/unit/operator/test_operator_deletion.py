@@ -8,10 +8,10 @@ import pytest
 
 from eventfed import EID, Lease
 from eventfed.wire.roster import Roster
-from eventfed_operator.actions import Apply, DeleteStream, LookAgain, PublishRoster, RemoveFinalizer
+from eventfed_operator.actions import Apply, DeleteStream, PublishRoster, RemoveFinalizer, Requeue
 from eventfed_operator.reconcile import reconcile
 from eventfed_operator.rosters import roster_rules
-from eventfed_operator.snapshot import Bus, Stream
+from eventfed_operator.snapshot import BusSnapshot, Stream
 
 LEASE = Lease(EID.parse("02:00:00:00:00:0a"), uid="uid-0", name="asterisk-0", agent="a", instance="i", epoch=1)
 
@@ -34,9 +34,9 @@ def test_a_deletion_waits_for_the_withdrawal_and_then_lets_go(world: Any) -> Non
     actions = world.step()
     assert actions == (
         *(PublishRoster(node, Roster(node, rules=roster_rules(world.resource, ()))) for node in ("node-0", "node-1")),
-        LookAgain(1.0),
+        Requeue(1.0),
     )
-    assert world.step() == (LookAgain(1.0),)
+    assert world.step() == (Requeue(1.0),)
     world.bus = replace(world.bus, leases=())
     assert world.step() == (DeleteStream("EVENTFED_voice_pbx_local"), RemoveFinalizer())
     assert world.step() == (), "nothing is made again while Kubernetes removes the rest"
@@ -57,13 +57,15 @@ def test_a_retained_stream_is_taken_over_by_the_next_of_the_name(world: Any) -> 
     assert world.condition("BusReachable").status == "True"
 
 
-@pytest.mark.parametrize("bus", [Bus(problem="connection refused"), Bus(connected=True, leases=(LEASE,))])
-def test_a_deletion_never_waits_longer_than_half_a_minute(world: Any, bus: Bus) -> None:
+@pytest.mark.parametrize(
+    "bus", [BusSnapshot(problem="connection refused"), BusSnapshot(connected=True, leases=(LEASE,))]
+)
+def test_a_deletion_never_waits_longer_than_half_a_minute(world: Any, bus: BusSnapshot) -> None:
     world.bus = bus
     delete(world)
-    assert world.step() == (LookAgain(1.0),)
+    assert world.step() == (Requeue(1.0),)
     world.now += timedelta(seconds=29)
-    assert world.step() == (LookAgain(1.0),)
+    assert world.step() == (Requeue(1.0),)
     world.now += timedelta(seconds=1)
     assert world.step() == (RemoveFinalizer(),)
 
@@ -78,9 +80,9 @@ def test_a_stream_that_nats_does_not_delete_is_tried_no_longer_than_half_a_minut
 def test_a_deletion_that_no_operator_saw_is_not_let_go_before_nats_is_asked(world: Any) -> None:
     delete(world)
     world.now += timedelta(minutes=5)
-    bus, world.bus = world.bus, Bus(problem="not connected yet")
+    bus, world.bus = world.bus, BusSnapshot(problem="not connected yet")
     fresh = replace(world.observed, since=world.now)
-    assert reconcile(world.resource, world.settings, fresh) == (LookAgain(1.0),)
+    assert reconcile(world.resource, world.settings, fresh) == (Requeue(1.0),)
     world.bus = bus
     late = replace(world.observed, since=world.now)
     assert DeleteStream("EVENTFED_voice_pbx_local") in reconcile(world.resource, world.settings, late)

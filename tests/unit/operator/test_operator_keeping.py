@@ -123,7 +123,7 @@ async def test_a_deletion_withdraws_deletes_the_stream_and_lets_go(
         supervisor.concerns("voice", "pbx")
         await until(lambda: (KIND, "voice", "pbx") not in api.objects)
         assert bus.stream is None
-        await until(lambda: not supervisor.keepers)
+        await until(lambda: not supervisor.reconcilers)
 
 
 async def test_one_that_is_made_anew_at_once_is_another_one(api: Any, bus: Any, until: Any, supervised: Any) -> None:
@@ -214,14 +214,14 @@ async def test_credentials_from_a_secret_are_used_and_used_anew_when_they_change
 async def test_a_bug_in_one_federation_does_not_stop_the_others(
     api: Any, bus: Any, until: Any, supervised: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from eventfed_operator import reconciler as keeper
+    from eventfed_operator import reconciler as reconciler
 
     def broken(resource: Any, *more: Any) -> Any:
         if resource.name == "broken":
             raise RuntimeError("a bug")
         return reconcile(resource, *more)
 
-    monkeypatch.setattr(keeper, "reconcile", broken)
+    monkeypatch.setattr(reconciler, "reconcile", broken)
     async with supervised(resync=0.2) as supervisor:
         api.federation("broken", members={"selector": {"matchLabels": {"app": "other"}}})
         await all_well(api, bus, until)

@@ -6,7 +6,7 @@ from typing import Any
 from eventfed_operator.agent_configuration import agent_configuration
 from eventfed_operator.builders import CHECKSUM, build_daemon_set
 from eventfed_operator.crd.resource import PodTemplateSpec
-from eventfed_operator.tokens import Tokens
+from eventfed_operator.tokens import HeaderTokens
 
 OWN: dict[str, Any] = {
     "agent": {
@@ -26,7 +26,7 @@ OWN: dict[str, Any] = {
 
 def agents_of(world: Any) -> dict[str, Any]:
     """The template of the agents' pods."""
-    configuration = agent_configuration(world.resource, world.settings, Tokens("current-secret", ""), {})
+    configuration = agent_configuration(world.resource, world.settings, HeaderTokens("current-secret", ""), {})
     template: dict[str, Any] = build_daemon_set(world.resource, world.settings, configuration)["spec"]["template"]
     return template
 

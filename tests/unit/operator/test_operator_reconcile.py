@@ -14,13 +14,13 @@ from eventfed_operator.actions import (
     AddFinalizer,
     Apply,
     Delete,
+    EmitEvent,
     EnsureStream,
     PublishRoster,
-    Tell,
     WriteStatus,
 )
 from eventfed_operator.drift import matches
-from eventfed_operator.snapshot import Agent, Bus, ObjectKey, Stream
+from eventfed_operator.snapshot import AgentPod, BusSnapshot, ObjectKey, Stream
 from tests.ground.narrowing import present
 
 SERVICE = ObjectKey("Service", "pbx-agent")
@@ -122,7 +122,7 @@ def test_from_any_state_there_is_rest_after_a_few_rounds(
         del world.objects[key]
     world.change(paused=paused)
     world.pods = [world.pod(i, node=f"node-{i}") for i in range(pods)]
-    world.agents = [Agent(f"agent-{i}", f"node-{i}", ready=True) for i in range(nodes)]
+    world.agents = [AgentPod(f"agent-{i}", f"node-{i}", ready=True) for i in range(nodes)]
     world.bus = replace(
         world.bus,
         connected=connected,
@@ -285,7 +285,7 @@ def test_while_paused_only_rosters_and_status_are_written(world: Any) -> None:
     del world.objects[SERVICE]
     world.pods.append(world.pod(2))
     actions = world.step()
-    assert set(kinds(actions)) == {PublishRoster, WriteStatus, Tell}
+    assert set(kinds(actions)) == {PublishRoster, WriteStatus, EmitEvent}
     world.change(paused=False)
     assert set(applied(world.step())) == {SERVICE, DAEMON_SET, AGENTS}
 
@@ -352,14 +352,14 @@ def test_a_stream_of_somebody_else_is_not_changed(world: Any, owner: str, writes
 
 
 def test_while_nats_is_away_nothing_is_asked_of_it(world: Any) -> None:
-    world.bus = Bus(problem="connection refused")
+    world.bus = BusSnapshot(problem="connection refused")
     assert not set(kinds(world.step())) & {EnsureStream, PublishRoster}
     assert world.objects.keys() == OURS
 
 
 def test_a_federation_that_may_not_be_has_nothing(operator_world: Any) -> None:
     world = operator_world(federation="everybody")
-    world.pods, world.agents = [world.pod(0)], [Agent("a", "node-0", ready=True)]
+    world.pods, world.agents = [world.pod(0)], [AgentPod("a", "node-0", ready=True)]
     world.settle()
     assert world.objects == {}
     assert (world.bus.stream, world.bus.rosters) == (None, {})

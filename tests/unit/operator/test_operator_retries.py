@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from eventfed_operator.environment import ElectionSettings, OperatorConfiguration
-from eventfed_operator.manager import Supervisor
+from eventfed_operator.manager import Manager
 from eventfed_operator.process import run_operator
 from eventfed_operator.resources import Settings
 from tests.ground.api_server import Server
@@ -235,11 +235,11 @@ async def test_an_operator_that_loses_its_lease_ends_with_one_line(api: Any, tmp
 async def test_whatever_ends_the_operator_its_lease_is_given_back(
     api: Any, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(self: Supervisor) -> None:
+    async def fail(self: Manager) -> None:
         await Process.until(lambda: ("Lease", "voice", "eventfed-operator") in api.objects)
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(Supervisor, "run", fail)
+    monkeypatch.setattr(Manager, "run", fail)
     settings = ElectionSettings("eventfed-operator", "voice", "eventfed-operator-0")
     configuration = OperatorConfiguration(Settings("eventfed:1"), http=("127.0.0.1", 0), election=settings)
     with pytest.raises(ExceptionGroup):

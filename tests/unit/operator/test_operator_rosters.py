@@ -13,7 +13,7 @@ from eventfed.wire.roster import MAX_RULES, Roster, RosterMember
 from eventfed_operator.actions import PublishRoster
 from eventfed_operator.crd.resource import MembersSpec
 from eventfed_operator.rosters import changed_rosters, roster_rules, select_members, wanted_rosters
-from eventfed_operator.snapshot import Agent, Pod, Rival, read_agent, read_pod, read_rival
+from eventfed_operator.snapshot import AgentPod, Pod, Rival, read_agent, read_pod, read_rival
 
 
 def rival(world: Any, name: str, *, older_by: float, **labels: str) -> Rival:
@@ -147,7 +147,7 @@ def test_each_node_has_a_roster_of_its_members(operator_world: Any) -> None:
         world.pod(2, node="node-b", address=""),
         world.pod(3, node="", address=""),
     ]
-    agents = [Agent("x", "node-b", ready=False), Agent("y", "", ready=False)]
+    agents = [AgentPod("x", "node-b", ready=False), AgentPod("y", "", ready=False)]
     assert wanted_rosters(world.resource, pods, agents) == {
         "node-a": Roster(
             "node-a",
@@ -238,8 +238,8 @@ def test_a_pod_that_ended_or_ends_is_read(phase: str, ended: bool) -> None:
         "status": {**POD["status"], "phase": phase},
     }
     assert (read_pod(manifest).ended, read_pod(manifest).terminating) == (ended, True)
-    assert read_agent(manifest) == Agent("asterisk-0", "node-a", ready=False)
-    assert read_agent(POD) == Agent("asterisk-0", "node-a", ready=True)
+    assert read_agent(manifest) == AgentPod("asterisk-0", "node-a", ready=False)
+    assert read_agent(POD) == AgentPod("asterisk-0", "node-a", ready=True)
 
 
 def test_a_rival_is_read(operator_world: Any) -> None:

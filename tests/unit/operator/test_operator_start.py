@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from eventfed_operator.snapshot import Agent, Bus
+from eventfed_operator.snapshot import AgentPod, BusSnapshot
 
 
 def verdict(world: Any, kind: str) -> tuple[str, str]:
@@ -15,9 +15,13 @@ def verdict(world: Any, kind: str) -> tuple[str, str]:
 def test_a_new_federation_tells_of_nothing_but_that_it_is_ready(operator_world: Any) -> None:
     world = operator_world()
     world.manifest["metadata"]["creationTimestamp"] = world.now.isoformat()
-    world.pods, world.agents = [world.pod(0)], [Agent("pbx-agent-0", "node-0", ready=False)]
+    world.pods, world.agents = [world.pod(0)], [AgentPod("pbx-agent-0", "node-0", ready=False)]
     reasons = set()
-    for bus in (Bus(problem="no connection to NATS"), Bus(connected=True, problem="stream not found"), None):
+    for bus in (
+        BusSnapshot(problem="no connection to NATS"),
+        BusSnapshot(connected=True, problem="stream not found"),
+        None,
+    ):
         world.bus = bus or replace(world.bus, problem=None)
         world.settle()
         world.schedule(1, ready=0)
@@ -31,7 +35,7 @@ def test_a_new_federation_tells_of_nothing_but_that_it_is_ready(operator_world: 
 def test_what_does_not_pass_within_a_minute_of_the_start_is_told(operator_world: Any) -> None:
     world = operator_world()
     world.manifest["metadata"]["creationTimestamp"] = world.now.isoformat()
-    world.pods, world.agents = [world.pod(0)], [Agent("pbx-agent-0", "node-0", ready=False)]
+    world.pods, world.agents = [world.pod(0)], [AgentPod("pbx-agent-0", "node-0", ready=False)]
     world.settle()
     world.schedule(1, ready=0)
     assert verdict(world, "AgentsReady") == ("Unknown", "AgentsNotReady")

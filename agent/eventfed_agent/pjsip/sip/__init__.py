@@ -37,7 +37,7 @@ from ._client_transactions import ClientTimers, ClientTransactions, Due
 from ._errors import RequestTimeout, SipError, SipSyntaxError, TransportFailed
 from ._messages import MAX_HEAD_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, Request, Response, parse_message
 from ._options import build_options
-from ._outbound_publication import OutboundPublication, Outcome, PublishCounters, PublishResult, SecretHeader
+from ._outbound_publication import OutboundPublication, PublishCounters, PublishOutcome, PublishResult, SecretHeader
 from ._publications import Beginning, CompositorSettings, EventStateCompositor, Publication, PublicationKind
 from ._publisher import Publisher
 from ._routes import Route, find_route
@@ -65,10 +65,10 @@ __all__ = [
     "Later",
     "MalformedHook",
     "OutboundPublication",
-    "Outcome",
     "Publication",
     "PublicationKind",
     "PublishCounters",
+    "PublishOutcome",
     "PublishResult",
     "Publisher",
     "Request",

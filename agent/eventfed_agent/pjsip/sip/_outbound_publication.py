@@ -17,14 +17,14 @@ from ._addresses import Address, host_in_uri
 from ._errors import SipError
 from ._messages import Request, Response
 
-__all__ = ["OutboundPublication", "Outcome", "PublishCounters", "PublishResult", "SecretHeader"]
+__all__ = ["OutboundPublication", "PublishCounters", "PublishOutcome", "PublishResult", "SecretHeader"]
 
 _MAX_EXPIRES = 86_400
 _CLOCKS = 0.999
 """By how much the server's clock may be faster than ours."""
 
 
-class Outcome(enum.Enum):
+class PublishOutcome(enum.Enum):
     """How a publication attempt ended."""
 
     ACCEPTED = "accepted"
@@ -42,14 +42,14 @@ class PublishResult:
     restart: somebody else may be using our publication.
     """
 
-    outcome: Outcome
+    outcome: PublishOutcome
     status: int | None = None
     out_of_turn: bool = False
     detail: str = ""
 
     @property
     def accepted(self) -> bool:
-        return self.outcome is Outcome.ACCEPTED
+        return self.outcome is PublishOutcome.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class OutboundPublication:
             self._refresh_at = now + 0.75 * granted if self._etag is not None else None
             self._doubtful = False
             self.counters.accepted += 1
-            return self._finish(Outcome.ACCEPTED, status)
+            return self._finish(PublishOutcome.ACCEPTED, status)
         if status == 412 and self._etag is not None:
             self.counters.unknown_etag += 1
             if not self._doubtful and now < self._expires_at:
@@ -203,19 +203,19 @@ class OutboundPublication:
             return self._request(attempt, now)
         self._doubtful = True
         self.counters.refused += 1
-        return self._finish(Outcome.REFUSED, status, response.reason)
+        return self._finish(PublishOutcome.REFUSED, status, response.reason)
 
     def timed_out(self) -> PublishResult:
         """No answer came. The server may have taken the request and changed the ETag, so a 412 is in turn now."""
         self._doubtful = True
         self.counters.timed_out += 1
-        return self._finish(Outcome.TIMED_OUT, detail="no answer")
+        return self._finish(PublishOutcome.TIMED_OUT, detail="no answer")
 
     def unreachable(self, detail: str) -> PublishResult:
         """The request could not be sent, or its connection was lost."""
         self._doubtful = True
         self.counters.unreachable += 1
-        return self._finish(Outcome.UNREACHABLE, detail=detail)
+        return self._finish(PublishOutcome.UNREACHABLE, detail=detail)
 
     def _request(self, attempt: _Attempt, now: float) -> Request:
         attempt.sent_at = now
@@ -234,6 +234,6 @@ class OutboundPublication:
         self._etag = None
         self._refresh_at = None
 
-    def _finish(self, outcome: Outcome, status: int | None = None, detail: str = "") -> PublishResult:
+    def _finish(self, outcome: PublishOutcome, status: int | None = None, detail: str = "") -> PublishResult:
         attempt, self._attempt = self._attempt, None
         return PublishResult(outcome, status, attempt is not None and attempt.out_of_turn, detail)

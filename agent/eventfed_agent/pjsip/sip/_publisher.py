@@ -7,7 +7,7 @@ import asyncio
 from ._addresses import Address
 from ._errors import RequestTimeout, TransportFailed
 from ._messages import Request
-from ._outbound_publication import OutboundPublication, Outcome, PublishResult
+from ._outbound_publication import OutboundPublication, PublishOutcome, PublishResult
 from ._user_agent import UserAgent
 
 __all__ = ["Publisher"]
@@ -33,14 +33,14 @@ class Publisher:
         """Prolong the publication. REFUSED (412, or without a status where it had expired) means: publish again."""
         now = self._now()
         if not self.publication.alive(now):
-            return PublishResult(Outcome.REFUSED, detail="there is no publication to keep alive")
+            return PublishResult(PublishOutcome.REFUSED, detail="there is no publication to keep alive")
         return await self._run(self.publication.start(None, now))
 
     async def remove(self) -> PublishResult:
         """End the publication, at once where there is none. An Asterisk keeps the states that came with it."""
         now = self._now()
         if not self.publication.alive(now):
-            return PublishResult(Outcome.ACCEPTED)
+            return PublishResult(PublishOutcome.ACCEPTED)
         return await self._run(self.publication.start(None, now, remove=True))
 
     async def _run(self, request: Request) -> PublishResult:

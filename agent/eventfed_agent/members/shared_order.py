@@ -11,23 +11,23 @@ from dataclasses import replace
 
 from eventfed import EID, MAX_NUMBER, Event
 
-__all__ = ["SharedNews", "latest_news", "next_news"]
+__all__ = ["SharedMailboxOrder", "latest_count", "next_order"]
 
 
-def latest_news(states: Mapping[EID, Event]) -> Event | None:
+def latest_count(states: Mapping[EID, Event]) -> Event | None:
     """What is true of a shared mailbox; the later time, then the higher EID, where two servers spoke at once."""
-    return max(states.values(), key=lambda event: (event.news, event.time, event.eid), default=None)
+    return max(states.values(), key=lambda event: (event.order, event.time, event.eid), default=None)
 
 
-def next_news(states: Iterable[Event]) -> int:
+def next_order(states: Iterable[Event]) -> int:
     """The number of a piece of news that comes after all that these say.
 
-    It ends at `MAX_NUMBER`, beyond which no reader takes it; from there on `latest_news` goes by the time.
+    It ends at `MAX_NUMBER`, beyond which no reader takes it; from there on `latest_count` goes by the time.
     """
-    return min(1 + max((event.news for event in states), default=0), MAX_NUMBER)
+    return min(1 + max((event.order for event in states), default=0), MAX_NUMBER)
 
 
-class SharedNews:
+class SharedMailboxOrder:
     """Numbers what one member says of its mailboxes."""
 
     def __init__(self) -> None:
@@ -47,5 +47,5 @@ class SharedNews:
             self._spoken.add(event.key)
         if before is not None and before.counts == event.counts and not first and not overwritten:
             # The time as well: it decides between servers that spoke at once, and nobody looks again for it alone.
-            return replace(event, news=before.news, time=before.time)
-        return replace(event, news=next_news([*others.values(), *([before] if before is not None else [])]))
+            return replace(event, order=before.order, time=before.time)
+        return replace(event, order=next_order([*others.values(), *([before] if before is not None else [])]))

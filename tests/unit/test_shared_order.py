@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from eventfed import EID, MAX_NUMBER, Event, decode_envelope, encode_envelope
-from eventfed_agent.members.news import SharedNews, latest_news, next_news
+from eventfed_agent.members.shared_order import SharedMailboxOrder, latest_count, next_order
 
 A, B = EID.parse("02:00:00:00:00:0a"), EID.parse("02:00:00:00:00:0b")
 
@@ -13,15 +13,15 @@ class Bus:
 
     def __init__(self) -> None:
         self.states: dict[EID, Event] = {}
-        self.news = {A: SharedNews(), B: SharedNews()}
+        self.order = {A: SharedMailboxOrder(), B: SharedMailboxOrder()}
 
     def say(self, eid: EID, new: int, old: int, *, overwritten: bool = False) -> None:
         event = Event.mailbox("1001@default", new, old, eid)
-        self.states[eid] = self.news[eid].number(event, self.states.get(eid), self.states, overwritten=overwritten)
+        self.states[eid] = self.order[eid].number(event, self.states.get(eid), self.states, overwritten=overwritten)
 
     @property
     def lamp(self) -> tuple[int, int] | None:
-        latest = latest_news(self.states)
+        latest = latest_count(self.states)
         return (latest.counts.new, latest.counts.old) if latest else None
 
 
@@ -48,7 +48,7 @@ def test_the_first_word_after_a_restart_is_news() -> None:
     bus = Bus()
     bus.say(B, 0, 0)
     bus.say(A, 1, 0)
-    bus.news[B].restarted()
+    bus.order[B].restarted()
     bus.say(B, 0, 0)
     assert bus.lamp == (0, 0)
     bus.say(A, 1, 0, overwritten=True)
@@ -73,8 +73,8 @@ def test_what_is_no_news_keeps_its_number() -> None:
 
 
 def test_a_number_that_cannot_be_surpassed_silences_nobody() -> None:
-    forged = replace(Event.mailbox("1001@default", 9, 0, B, time=1.0), news=MAX_NUMBER)
-    assert next_news([forged]) == MAX_NUMBER
-    said = replace(Event.mailbox("1001@default", 1, 0, A, time=2.0), news=next_news([forged]))
-    assert latest_news({A: said, B: forged}) == said
+    forged = replace(Event.mailbox("1001@default", 9, 0, B, time=1.0), order=MAX_NUMBER)
+    assert next_order([forged]) == MAX_NUMBER
+    said = replace(Event.mailbox("1001@default", 1, 0, A, time=2.0), order=next_order([forged]))
+    assert latest_count({A: said, B: forged}) == said
     assert decode_envelope(encode_envelope(said)) == said
