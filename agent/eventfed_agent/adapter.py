@@ -176,8 +176,8 @@ class Adapter(Protocol):
         """Ask the server to publish all its own states of that type again."""
         ...
 
-    async def probe(self, device: str, eid: EID) -> AdapterOutcome:
-        """Make the server publish a device that it does not keep, behind all that it has queued."""
+    async def probe(self, event: Event) -> AdapterOutcome:
+        """Make the server publish this under its own EID, behind all that it has queued of that event type."""
         ...
 
     async def give_way(self, eid: EID) -> None:

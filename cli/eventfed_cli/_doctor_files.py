@@ -11,7 +11,7 @@ from eventfed.asterisk_config import RESOURCE, identifier_order_line
 from eventfed.model.device_kinds import DEVICE_KINDS, PROBE_PREFIX
 from eventfed.model.patterns import PatternError, compile_pattern
 from eventfed.spec import VoicemailStorage
-from eventfed_agent.members.names import Filters
+from eventfed_agent.members.names import PROBE_MAILBOX, Filters
 
 from ._asterisk_files import AsteriskFile, Section, Source, read_asterisk_file
 from ._distributions import Distribution, recognise
@@ -22,6 +22,8 @@ __all__ = ["ServerFiles", "poll_finding", "read_server_files"]
 _DEFAULT_ORDER = "ip,username,anonymous"
 _DEFAULT_IDENTIFY_BY = "username,ip"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+_DEVICES = ("asterisk-devicestate", "@device_state_filter")
+_MAILBOXES = ("asterisk-mwi", "@mailbox_state_filter")
 _ANY = ("", ".", ".*")
 _YES = ("yes", "true", "y", "t", "1", "on")
 
@@ -51,13 +53,12 @@ class ServerFiles:
         """``entityid`` of ``asterisk.conf``; empty where none is set."""
         return next((value for section in self.asterisk.named("options") if (value := section.get("entityid"))), "")
 
-    @property
-    def _device_filters(self) -> list[str]:
-        """Of each publication of device states; empty where it publishes all."""
+    def _state_filters(self, package: str, option: str) -> list[str]:
+        """Of each publication of that event package; an empty text where it publishes all."""
         return [
-            section.get("@device_state_filter")
+            section.get(option)
             for section in self.pjsip.of_type("outbound-publish")
-            if section.get("event").lower() == "asterisk-devicestate"
+            if section.get("event").lower() == package
         ]
 
     @property
@@ -93,7 +94,9 @@ class ServerFiles:
         found.append(self._publishers(member))
         found.append(self._entity_id(member))
         if EventType.DEVICE_STATE_CHANGE in filters.types():
-            found.append(device_filter_finding(member, self._device_filters, filters))
+            found.append(device_filter_finding(member, self._state_filters(*_DEVICES), filters))
+        if storage is VoicemailStorage.SHARED:
+            found.append(mailbox_filter_finding(member, self._state_filters(*_MAILBOXES)))
         if storage is not None:
             found.append(self._polling(member, storage))
         return found
@@ -247,6 +250,27 @@ def device_filter_finding(member: str, texts: list[str], filters: Filters) -> Fi
     if not wanted:
         return not_checked(member, check, f"{' '.join(texts)}: see whether it lets out what include names")
     return ok(member, check, f"{' '.join(texts)} lets out what crosses")
+
+
+def mailbox_filter_finding(member: str, texts: list[str]) -> Finding:
+    """Whether the server publishes the mailbox with which an agent marks the end of a dump of a shared spool.
+
+    Args:
+        texts: ``@mailbox_state_filter`` of each of its publications.
+    """
+    check = "mailbox filter"
+    if not texts:
+        return problem(member, check, "no outbound-publish has event = asterisk-mwi", _snippet_advice(member))
+    if any(text in _ANY for text in texts):
+        return ok(member, check, "every mailbox is published; the agent chooses")
+    try:
+        lets_out = any(compile_pattern(text).search(PROBE_MAILBOX) for text in texts)
+    except PatternError as error:
+        return not_checked(member, check, str(error))
+    if not lets_out:
+        change = f"let @mailbox_state_filter pass {PROBE_MAILBOX}, and restart Asterisk"
+        return problem(member, check, f"{' '.join(texts)} holds back {PROBE_MAILBOX}", change)
+    return ok(member, check, f"{' '.join(texts)} lets out {PROBE_MAILBOX}")
 
 
 def _snippet_advice(member: str) -> str:

@@ -314,7 +314,8 @@ class SimulatedServer(Lifetime):
                 whole = isinstance(cachable, int) and not isinstance(cachable, bool) and cachable == 1
                 self._after_dump(partial(self._set, content["device"], eid, _device_state(content["state"]), whole))
             elif kind == "mailboxstate" and event == _MAILBOXES:
-                self._set_slot(content["uniqueid"], MailboxCounts(int(content["new"]), int(content["old"])), eid)
+                counts = MailboxCounts(int(content["new"]), int(content["old"]))
+                self._after_dump(partial(self._set_slot, content["uniqueid"], counts, eid))
             else:
                 raise LabError(f"unknown type {kind!r}")
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,13 +1,15 @@
 """Voicemail lamps with ``voicemail_storage = "Shared"``: one spool behind all servers, phones show the latest news."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 import pytest_asyncio
 
 from eventfed import EID, EventType, Federation
-from eventfed_lab import AsteriskRoot, Lamps, MailboxCounts, Pbx
+from eventfed_agent.members.names import PROBE_MAILBOX
+from eventfed_lab import AsteriskRoot, AsteriskUnavailable, Lamps, MailboxCounts, Pbx, obtain_asterisk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -151,3 +153,35 @@ async def test_a_restart_a_reload_and_an_agents_restart_give_everything_and_only
         await agent.start()
         assert await gave_everything((0, 0, 0)) == 0
         await lamps.show(2, 0)
+
+
+@pytest.mark.parametrize("version", [16, 22])
+async def test_each_dump_ends_with_the_probe_mailbox_of_which_no_other_server_hears(version: int) -> None:
+    """A mark is random: had it crossed, two servers would show the same one."""
+    try:
+        root = await asyncio.to_thread(obtain_asterisk, print, version=version)
+    except AsteriskUnavailable as error:
+        pytest.skip(f"no real Asterisk {version}: {error}")
+    marks: dict[str, set[str]] = {}
+    with ExitStack() as stack:
+        async with Pbx(root, events=EVENTS) as pbx:
+            listeners = {
+                name: stack.enter_context(pbx.asterisk(name).ami.events("MessageWaiting")) for name in pbx.names
+            }
+            for _ in range(2):
+                await refresh_all(pbx)
+            for name in pbx.names:
+                heard = [message for _, message in listeners[name].drain() if message["Mailbox"] == PROBE_MAILBOX]
+                assert {message["New"] for message in heard} == {"0"}
+                marks[name] = {message["Old"] for message in heard}
+                assert len(marks[name] - {"0"}) >= 2
+            # A message is left all the same, and the lamp of the other server follows.
+            await pbx["a"].leave_voicemail(LAMP)
+            await pbx["b"].wait_mailbox(LAMP, MailboxCounts(1, 0))
+            assert len(set.union(*marks.values())) == sum(map(len, marks.values()))
+            assert [name for name in pbx.names if "probe_unheard" in pbx.agents[name].log] == []
+            async with Federation.connect(pbx.nats.url, federation="lab", agent="test") as federation:
+                assert await federation.wait_synced(10)
+                assert PROBE_MAILBOX not in {key.key for key in federation.view.states}
+            for name in pbx.names:
+                assert PROBE_MAILBOX not in await pbx.agents[name].get("/metrics")

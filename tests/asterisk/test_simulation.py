@@ -190,6 +190,30 @@ async def test_a_probe_under_its_own_eid_comes_back_after_the_dump(agent: Agent)
     assert await server.device_state("Custom:eventfed-probe-1") == DeviceState.UNKNOWN
 
 
+async def test_a_probe_mailbox_under_its_own_eid_comes_back_after_the_dump_of_mailboxes(agent: Agent) -> None:
+    """Also the second time, when the server tells in the dump what the first probe put into it."""
+    server, probe = agent.server, "eventfed-probe@eventfed"
+    own = str(server.eid)
+
+    def says(mailbox: str, old: int) -> Callable[[str, Any], bool]:
+        return lambda _, body: (body.get("uniqueid"), body.get("old")) == (mailbox, old)
+
+    for mailbox in ("1001@default", "1002@default"):
+        await agent.wait_heard(says(mailbox, 0))
+    await asyncio.sleep(0.2)
+    for old, told in ((7, []), (8, [7])):
+        start = len(agent.heard)
+        assert (await agent.send({"type": "refresh", "eid": FOREIGN}, event=MAILBOXES)).code == 200
+        assert (await agent.send(counts(0, old, probe, own), event=MAILBOXES)).code == 200
+        end = await agent.wait_heard(says(probe, old), start)
+        dump = [body for event, body in agent.heard[start : end + 1] if event == MAILBOXES]
+        assert {body["uniqueid"] for body in dump} == {"1001@default", "1002@default", probe}
+        assert [body["old"] for body in dump if body["uniqueid"] == probe] == [*told, old]
+        assert {body["eid"] for body in dump} == {own}
+    await asyncio.sleep(0.2)
+    assert {body.get("uniqueid") for event, body in agent.heard[end + 1 :] if event == MAILBOXES} <= {probe}
+
+
 async def test_a_mailbox_has_one_slot_and_a_dump_omits_what_was_overwritten(agent: Agent) -> None:
     server, mailbox = agent.server, "1001@default"
     await server.leave_voicemail(mailbox, by="spool")

@@ -39,8 +39,8 @@ class ToyServer(Adapter):
             self._tell(event)
         return AdapterOutcome(Delivery.ACCEPTED)
 
-    async def probe(self, device: str, eid: EID) -> AdapterOutcome:
-        self._tell(Event.device(device, DeviceState.NOT_INUSE, eid, cachable=False))
+    async def probe(self, event: Event) -> AdapterOutcome:
+        self._tell(event)
         return AdapterOutcome(Delivery.ACCEPTED)
 
     async def is_alive(self, within: float) -> bool:

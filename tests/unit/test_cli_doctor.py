@@ -89,6 +89,23 @@ def test_a_server_that_publishes_no_devices_is_noticed() -> None:
     assert findings(eventfed=silent)["device filter"].verdict is Verdict.PROBLEM
 
 
+def test_with_a_shared_spool_the_probe_mailbox_has_to_pass_a_mailbox_filter_of_ones_own() -> None:
+    def finding(text: str) -> Finding:
+        own = SNIPPET.replace("event = asterisk-mwi\n", text)
+        return findings(eventfed=own, storage=VoicemailStorage.SHARED)["mailbox filter"]
+
+    assert finding("event = asterisk-mwi\n").verdict is Verdict.OK
+    assert finding("event = asterisk-mwi\n@mailbox_state_filter = @(default|eventfed)$\n").verdict is Verdict.OK
+    held_back = finding("event = asterisk-mwi\n@mailbox_state_filter = @default$\n")
+    assert (held_back.verdict, held_back.detail) == (
+        Verdict.PROBLEM, "@default$ holds back eventfed-probe@eventfed",
+    )  # fmt: skip
+    assert "@mailbox_state_filter" in held_back.change
+    assert finding("event = asterisk-mwi\n@mailbox_state_filter = ^[[:digit:]]\n").verdict is Verdict.NOT_CHECKED
+    assert finding("event = asterisk-other\n").verdict is Verdict.PROBLEM
+    assert "mailbox filter" not in findings()
+
+
 def test_the_snippet_that_is_not_included_is_missed() -> None:
     finding = findings(pjsip=PHONE)["pjsip.conf"]
     assert finding.verdict is Verdict.PROBLEM

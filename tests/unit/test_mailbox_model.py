@@ -11,14 +11,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from eventfed import EID, MAX_COUNT, Event, Mailbox
 from eventfed.spec import Injection, VoicemailStorage
+from eventfed_agent.members.dumps import Dumps
 from eventfed_agent.members.mailboxes import MailboxSlots
-from eventfed_agent.members.shared_order import next_order
+from eventfed_agent.members.shared_order import latest_count, next_order
 
 A, B, C = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abc")
 BOX = "1001@default"
 SEPARATE, SHARED = VoicemailStorage.SEPARATE, VoicemailStorage.SHARED
 IN_PLACE, BESIDE = Injection.IN_PLACE, Injection.BESIDE
 EMPTY = Mailbox(0, 0)
+
+
+@dataclass(frozen=True)
+class Dumped:
+    """What a dump says of the mailbox; None is the probe that ends it."""
+
+    counts: Mailbox | None
 
 
 @dataclass
@@ -30,7 +38,10 @@ class Server:
     spool: Mailbox = EMPTY
     slot: Mailbox = EMPTY
     beside: Mailbox = EMPTY
-    outbound: deque[Mailbox | None] = field(default_factory=deque)
+    owned: bool = False
+    """Whether the server itself wrote its slot last."""
+    dumps: Dumps = field(default_factory=Dumps)
+    outbound: deque["Mailbox | Dumped | None"] = field(default_factory=deque)
     """Announcements on their way to the agent; None is the `refresh` of a restart."""
     sent: tuple[str, Mailbox, int] | None = None
     """An injection on its way to the server."""
@@ -38,7 +49,7 @@ class Server:
     """An answer on its way to the agent."""
 
     def announce(self) -> None:
-        self.slot = self.spool
+        self.slot, self.owned = self.spool, True
         self.outbound.append(self.spool)
 
 
@@ -71,9 +82,20 @@ class Federation(RuleBasedStateMachine):
     def restart(self, index: int, configured: bool) -> None:
         server = self.servers[index]
         server.slot = server.beside = EMPTY
+        server.owned = False
         server.outbound.append(None)
         if configured or server.spool != EMPTY:
             server.announce()
+
+    @rule(index=which)
+    def dump(self, index: int) -> None:
+        """Its words queue behind all others; the probe behind them."""
+        server = self.servers[index]
+        if server.dumps.window is None:
+            server.dumps.begin()
+            if server.owned:
+                server.outbound.append(Dumped(server.slot))
+            server.outbound.append(Dumped(None))
 
     @rule(index=which)
     def hear(self, index: int) -> None:
@@ -85,9 +107,23 @@ class Federation(RuleBasedStateMachine):
         if said is None:
             server.slots.forget()
             return
+        if isinstance(said, Dumped):
+            if said.counts is None:
+                server.dumps.echoed(set(), self.now)
+            else:
+                before = latest_count(self.states)
+                self.take(server, said.counts)
+                after = latest_count(self.states)
+                assert before is not None
+                assert after is not None
+                assert after.counts == before.counts, "what a dump says is no news"
+            return
+        self.take(server, said)
+
+    def take(self, server: Server, said: Mailbox) -> None:
         before = self.states.get(server.eid)
         news = before.order if before else 0
-        if before is None or before.counts != said or server.slots.overwritten(BOX):
+        if before is None or before.counts != said or (server.slots.overwritten(BOX) and not server.dumps.draining):
             news = next_order(self.states.values())
         server.slots.announced(BOX, said, self.now)
         event = Event.mailbox(BOX, said.new, said.old, server.eid, time=self.now)
@@ -107,7 +143,7 @@ class Federation(RuleBasedStateMachine):
         if server.sent is not None:
             mailbox, injected, spoken = server.sent
             if mailbox == BOX:
-                server.slot = injected
+                server.slot, server.owned = injected, False
             else:
                 server.beside = injected
             server.sent, server.answered = None, (injected, spoken)

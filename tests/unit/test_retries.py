@@ -46,6 +46,7 @@ TABLE: dict[str, Retry | Period | Other] = {
     "eventfed_agent.membership.Membership._start": Retry("a member whose task failed", "Membership._serve"),
     "eventfed_agent.membership.Membership.stop": ONCE,
     "eventfed_agent.members.dump_rounds.DumpRounds._round": Other("waits for what the member sends by itself"),
+    "eventfed_agent.members.dump_rounds.DumpRounds._returns": Other("waits for what the member sends by itself"),
     "eventfed_agent.members.dump_rounds.DumpRounds.run": Retry("dumps of a member", "DumpRounds._ask"),
     "eventfed_agent.members.dumps.Dumps.__init__": Retry("dumps of a member", "Dumps._again"),
     "eventfed_agent.members.contest.Contest.__init__": Retry("a rival is asked", "Contest._settle"),

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Protocol
 
-from eventfed import EID, EventType, StateKey
+from eventfed import EID, DeviceState, Event, EventType, StateKey, kind_of
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from .dumps import DumpResult, Dumps
+from .names import PROBE_MAILBOX
 from .turns import MemberTurns
 
 __all__ = ["DumpHost", "DumpRounds"]
@@ -29,6 +30,15 @@ class DumpHost(Protocol):
 
     @property
     def last_heard(self) -> float: ...
+
+    @property
+    def shares_mailboxes(self) -> bool:
+        """Whether a word of a mailbox counts by when it was made, so that the queue of them has to be empty."""
+        ...
+
+    def is_on_bus(self, key: StateKey) -> bool:
+        """Whether nothing that it said of a state has yet to reach the bus; of mailboxes it says no more until then."""
+        ...
 
     def wanted_types(self) -> list[EventType]:
         """Which event types to ask for."""
@@ -61,6 +71,7 @@ class DumpRounds:
         self._host = host
         self._wake = asyncio.Event()
         self._echo = asyncio.Event()
+        self._mailbox_echo = asyncio.Event()
         self._learned = asyncio.Event()
         self._refused = False
 
@@ -80,6 +91,7 @@ class DumpRounds:
         self.need("claimed")
         if self._refused:
             self._echo.set()
+            self._mailbox_echo.set()
 
     def learned_eid(self) -> None:
         """The member's EID is known now, with the first thing that it published to us.
@@ -94,10 +106,15 @@ class DumpRounds:
         """What `can_dump` says may have changed."""
         self._wake.set()
 
-    def heard_probe(self, device: str) -> None:
-        """One of our probe devices came back."""
-        if self.dumps.window is not None and device == self.dumps.window.probe:
+    def heard_probe(self, event: Event) -> None:
+        """One of our probes came back."""
+        window = self.dumps.window
+        if window is None:
+            return
+        if event.key == window.probe:
             self._echo.set()
+        elif kind_of(event.type).is_counted and event.counts.old == window.mark:
+            self._mailbox_echo.set()
 
     async def run(self) -> None:
         """Carry out dumps until cancelled."""
@@ -113,6 +130,7 @@ class DumpRounds:
 
     async def _round(self) -> None:
         self._echo.clear()
+        self._mailbox_echo.clear()
         self._refused = False
         window = self.dumps.begin()
         for kind in self._host.wanted_types():
@@ -125,20 +143,36 @@ class DumpRounds:
         if eid is None:
             self.dumps.failed(self._now())
             return
-        if not await self._ask(EventType.DEVICE_STATE_CHANGE, self._adapter.probe(window.probe, eid)):
-            return
-        self.dumps.asked()
-        while not self._echo.is_set():
-            heard = self._host.last_heard
-            await _wait(self._echo.wait, _PATIENCE)
-            if self._host.last_heard == heard and not self._echo.is_set():
-                self._host.dump_ended(self.dumps.fell_silent(self._now()), heard_probe=False)
+        # What is not cachable the server does not keep.
+        probes = [Event.device(window.probe, DeviceState.NOT_INUSE, eid, cachable=False)]
+        shared = self._host.shares_mailboxes
+        if shared:
+            probes.append(Event.mailbox(PROBE_MAILBOX, 0, window.mark, eid))
+        for probe in probes:
+            if not await self._ask(probe.type, self._adapter.probe(probe)):
                 return
+        self.dumps.asked()
+        heard = await self._returns(self._echo, lambda: self._host.last_heard)
+        drained = not shared or await self._returns(self._mailbox_echo, lambda: self.dumps.mailbox_words)
+        if not heard:
+            self._host.dump_ended(self.dumps.fell_silent(self._now()), heard_probe=False)
+            return
         if self._refused:
             self.dumps.failed(self._now())
             return
         result = self.dumps.echoed(self._host.known_states(), self._now())
-        self._host.dump_ended(result, heard_probe=True)
+        self._host.dump_ended(result, heard_probe=drained)
+
+    async def _returns(self, echo: asyncio.Event, progress: Callable[[], Hashable]) -> bool:
+        """Wait for the echo of a probe; False once the server has said nothing for a while."""
+        while not echo.is_set():
+            before = progress()
+            await _wait(echo.wait, _PATIENCE)
+            last = self.dumps.last_mailbox
+            waits = self._host.shares_mailboxes and last is not None and not self._host.is_on_bus(last)
+            if progress() == before and not echo.is_set() and not waits:
+                return False
+        return True
 
     async def _ask(self, stream: EventType, question: Coroutine[Any, Any, AdapterOutcome]) -> bool:
         """Whether the member accepted it. Both requests of devices go into one publication."""

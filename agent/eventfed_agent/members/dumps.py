@@ -4,13 +4,17 @@ A dump races with live changes inside Asterisk: a snapshot is queued entry by en
 changes, so NEW may be followed by the snapshot's OLD (``main/stasis_cache.c``). And its end is not marked. So a
 probe device follows each request; its echo ends the dump; a device or mailbox heard with two values in that window is
 unsure, and another dump is asked for until none is.
+
+Devices and mailboxes are two publications, each with a queue of its own, and only a probe of the same one comes behind
+what is queued. A queue of mailboxes is slow: each is answered once it is on the stream. So where it matters whether a
+word of a mailbox was made before others' counts came (`SharedMailboxOrder`), a probe mailbox follows as well.
 """
 
 import enum
 import secrets
 from dataclasses import dataclass, field
 
-from eventfed import Event, StateKey, kind_of
+from eventfed import MAX_COUNT, Event, StateKey, kind_of
 from eventfed.model.device_kinds import PROBE_PREFIX
 from eventfed.model.elements import Element
 from eventfed.pace import Backoff
@@ -46,6 +50,8 @@ class DumpWindow:
     """One dump under way, from before the request to the echo of the probe."""
 
     probe: str = field(default_factory=lambda: PROBE_PREFIX + secrets.token_hex(6))
+    mark: int = field(default_factory=lambda: 1 + secrets.randbelow(MAX_COUNT))
+    """The old messages of the probe mailbox."""
     heard: dict[StateKey, tuple[Element, ...]] = field(default_factory=dict)
     unsure: set[StateKey] = field(default_factory=set)
     gap: bool = False
@@ -64,6 +70,11 @@ class Dumps:
         self._backoff = backoff if backoff is not None else Backoff(_FLOOR, _LIMIT)
         self.phase = Phase.IDLE
         self.window: DumpWindow | None = None
+        self.draining = True
+        """Whether what is heard may be the answer to a request; also after a request that failed."""
+        self.mailbox_words = 0
+        """How often the member spoke of mailboxes."""
+        self.last_mailbox: StateKey | None = None
         self.completed = 0
         self.reasons: dict[str, int] = {}
         self._due: float | None = None
@@ -88,6 +99,7 @@ class Dumps:
         """A request is about to be sent: from here on what is heard belongs to the window."""
         self.phase = Phase.ASKING
         self._due = None
+        self.draining = True
         self.window = DumpWindow()
         return self.window
 
@@ -102,6 +114,9 @@ class Dumps:
 
     def hear(self, event: Event) -> None:
         """A state was heard, whatever for."""
+        if kind_of(event.type).is_counted:
+            self.mailbox_words += 1
+            self.last_mailbox = event.state_key
         if self.window is None:
             return
         key = event.state_key
@@ -126,6 +141,7 @@ class Dumps:
     def _end(self, now: float, known: set[StateKey]) -> DumpResult:
         assert self.window is not None
         window, self.window, self.phase = self.window, None, Phase.IDLE
+        self.draining = False
         self.completed += 1
         missing = frozenset() if window.gap else frozenset(known - window.heard.keys())
         if window.unsure or window.gap:

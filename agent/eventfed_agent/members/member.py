@@ -21,7 +21,7 @@ from .lifetime import Lifetime
 from .liveness import Liveness
 from .mailboxes import MailboxSlots
 from .member_status import OVERWRITES, MemberCounters, Registry, explain
-from .names import PROBE_PREFIX, Filters
+from .names import PROBE_MAILBOX, PROBE_PREFIX, Filters
 from .nobody import Nobody
 from .shared_order import SharedMailboxOrder
 from .standing import Standing
@@ -29,6 +29,7 @@ from .turns import MemberTurns
 
 __all__ = ["Member"]
 
+_PROBES_PASS = f"let ^Custom: pass @device_state_filter, and {PROBE_MAILBOX} @mailbox_state_filter"
 _SETTLE = 0.1
 _LAST_QUESTION = 2.0
 
@@ -247,14 +248,14 @@ class Member:
         self.counters.heard += 1
         identity = self.identity
         assert isinstance(identity, Identity)  # a state names its EID, so _is_own has seen to it
-        if event.key.startswith(PROBE_PREFIX):
-            self._rounds.heard_probe(event.key)
+        if event.key.startswith(PROBE_PREFIX) or event.key == PROBE_MAILBOX:
+            self._rounds.heard_probe(event)
             return
         self.dumps.hear(event)
         if kind_of(event.type).is_counted:
-            if self._filters.storage is VoicemailStorage.SHARED:
-                # While a dump is under way its answer may have been made before the injection arrived.
-                overwritten = identity.slots.overwritten(event.key) and self.dumps.window is None
+            if self.shares_mailboxes:
+                # What answers a request may have been made before the injection arrived.
+                overwritten = identity.slots.overwritten(event.key) and not self.dumps.draining
                 before, others = (
                     identity.last_word(event.state_key),
                     self._federation.view.by_server(event.type, event.key),
@@ -288,7 +289,8 @@ class Member:
         """See whether the member has caught up: it has told everything and was given everything."""
         if self.standing.state is not MemberState.SYNCING:
             return
-        told = bool(self.dumps.completed) and self.identity.held
+        telling = not self.dumps.completed or (self.shares_mailboxes and self.dumps.draining)
+        told = not telling and self.identity.held
         if told and self._restart is None and self.identity.idle:
             self.standing.take(Input.CAUGHT_UP)
 
@@ -397,6 +399,13 @@ class Member:
     def wanted_types(self) -> list[EventType]:
         return self._filters.types()
 
+    @property
+    def shares_mailboxes(self) -> bool:
+        return self._filters.storage is VoicemailStorage.SHARED
+
+    def is_on_bus(self, key: StateKey) -> bool:
+        return self.identity.is_on_bus(key)
+
     def known_states(self) -> set[StateKey]:
         return self.identity.open_states()
 
@@ -407,6 +416,6 @@ class Member:
         self.standing.mended()
         self.look()
         if not heard_probe:
-            self._event_log.warn("probe_unheard", self.name, advice="let ^Custom: pass @device_state_filter")
+            self._event_log.warn("probe_unheard", self.name, advice=_PROBES_PASS)
         self.identity.dump_ended(result)
         self.look()

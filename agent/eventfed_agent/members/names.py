@@ -10,11 +10,15 @@ from eventfed.model.device_kinds import OWN_ENDPOINT, PROBE_PREFIX
 from eventfed.model.patterns import compile_pattern
 from eventfed.spec import EventSpec, Injection, VoicemailStorage
 
-__all__ = ["BESIDE_CONTEXT", "PROBE_PREFIX", "EventFilter", "Filters"]
+__all__ = ["BESIDE_CONTEXT", "PROBE_MAILBOX", "PROBE_PREFIX", "EventFilter", "Filters"]
 
 _REMEMBERED = 4096
 BESIDE_CONTEXT = "eventfed"
 """The voicemail context of injected sums with ``injection: Beside``."""
+
+PROBE_MAILBOX = f"eventfed-probe@{BESIDE_CONTEXT}"
+"""The mailbox that marks the end of a dump of mailboxes. Its name is fixed, since Asterisk keeps each mailbox that it
+was told of; its old messages tell which dump. It never crosses."""
 
 
 @dataclass(frozen=True)

@@ -112,11 +112,9 @@ class PjsipAdapter(Adapter):
     async def request_dump(self, kind: EventType) -> AdapterOutcome:
         return await self._publish(self._control[kind_of(kind).package or ""], build_refresh(self._federation_eid))
 
-    async def probe(self, device: str, eid: EID) -> AdapterOutcome:
-        # Under the server's own EID it takes the state for local and publishes it back; what is not cachable it
-        # does not keep.
-        event = Event.device(device, DeviceState.NOT_INUSE, eid, cachable=False)
-        return await self._publish(self._control[DEVICE_STATE_PACKAGE], build_payload(event))
+    async def probe(self, event: Event) -> AdapterOutcome:
+        # Under the server's own EID it takes the state for local and publishes it back.
+        return await self._publish(self._control[kind_of(event.type).package or ""], build_payload(event))
 
     async def give_way(self, eid: EID) -> None:
         if self._nudging.locked():
