@@ -57,7 +57,7 @@ FRAMES = [bytes.fromhex(digits) for _, digits in GOLDEN.values()]
 OF_THEIR_OWN = {InformationElement.EID, InformationElement.CACHABLE}
 
 uints = st.integers(0, 2**32 - 1)
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)
 
 
 @st.composite

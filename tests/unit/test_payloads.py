@@ -35,7 +35,7 @@ DEVICE = {
 }
 MAILBOX = {"type": "mailboxstate", "uniqueid": "1001@default", "old": 0, "new": 1, "eid": "02:00:00:00:00:0a"}
 
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=60)
 eids = st.binary(min_size=6, max_size=6).map(EID)
 uints = st.integers(0, 2**32 - 1)
 

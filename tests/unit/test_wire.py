@@ -35,7 +35,7 @@ A = EID.parse("02:00:00:00:00:0a")
 SUBJECTS = Subjects("voice_pbx")
 
 eids = st.binary(min_size=6, max_size=6).map(EID)
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=60)
 names = texts.filter(bool)
 uints = st.integers(0, 2**32 - 1)
 times = st.floats(0, 2**39, allow_nan=False)

@@ -1,5 +1,6 @@
 """The event: a type, the EID of its origin, and information elements."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
@@ -16,6 +17,10 @@ __all__ = ["MAX_NAME", "Event", "StateKey"]
 
 MAX_NAME = 256
 """The longest device or mailbox name, in bytes of UTF-8."""
+
+# Asterisk writes a name into AMI events as it stands (main/devicestate.c, main/mwi.c), where CR LF ends a line: a name
+# that holds one is an AMI event of its own on every server. C0, DEL, C1, and what Unicode counts as a line break.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class StateKey(NamedTuple):
@@ -42,7 +47,8 @@ class Event:
         order: a Lamport number that orders what several servers say of one shared mailbox; 0 elsewhere.
 
     Raises:
-        MalformedEvent: when an element that the type needs is missing, or one has the wrong type.
+        MalformedEvent: when an element that the type needs is missing, or one has the wrong type; when the name is
+            longer than `MAX_NAME` or holds a control character.
     """
 
     type: EventType
@@ -64,6 +70,9 @@ class Event:
         key = kind.find_name(self) if kind is not None else ""
         if len(key.encode()) > MAX_NAME:
             raise MalformedEvent(f"{key!r:.40}… is longer than {MAX_NAME} bytes")
+        # The first question is the quick one, and is answered for nearly every name.
+        if not key.isprintable() and _CONTROL.search(key):
+            raise MalformedEvent(f"{key!a:.60} holds a control character: give the device or mailbox a name without")
         object.__setattr__(self, "key", key)
 
     def _need(self, wanted: IE) -> Value:
