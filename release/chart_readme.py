@@ -1,12 +1,13 @@
 """Writes charts/eventfed/README.md from the comments of values.yaml.
 
-``python release/chart_readme.py`` writes it anew; a test fails when it is not current. A comment stands on the lines
+``python release/chart_readme.py`` writes it again; a test fails when it is not current. A comment stands on the lines
 above its value, at the same depth; what a comment says of a section becomes the section's text.
 """
 
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,8 @@ helm install eventfed charts/eventfed --namespace eventfed --create-namespace \\
   --set image.registry=registry.example
 ```
 
-[docs/kubernetes.md](../../docs/kubernetes.md) says what it installs, how it is upgraded and removed,
-and what your Asterisk pods need. It wants Kubernetes {kubernetes}.
+[docs/kubernetes.md](../../docs/kubernetes.md) says what it installs, how it is upgraded and
+removed, and what your Asterisk pods need. It wants Kubernetes {kubernetes}.
 
 ## Values
 
@@ -90,7 +91,7 @@ def chart_readme() -> str:
     for one in entries(text, yaml.safe_load(text)):
         head, dot, _ = one.path.partition(".")
         if one.default is None and not dot:
-            lines.append(f"\n### {head}\n" + (f"\n{_escaped(one.text)}\n" if one.text else ""))
+            lines.append(f"\n### {head}\n" + (f"\n{textwrap.fill(_escaped(one.text), 100)}\n" if one.text else ""))
             section, open_table = head, False
             continue
         if section and head != section:

@@ -1,6 +1,6 @@
 """Writes the chart as one plain manifest, for ``kubectl apply -f``, to standard output.
 
-NATS's passwords are not in it: whoever publishes a manifest would publish them. Its head says how they are made.
+NATS's passwords are not in it: anyone who publishes a manifest would publish them. Its head says how they are made.
 """
 
 import argparse

@@ -22,7 +22,7 @@ from .members.member import Member
 from .membership import Membership
 from .nats_access import credentials_source, federation_settings
 from .orders import Orders
-from .reporting import report_for_ever
+from .reporting import report_repeatedly
 from .requests import answer_requests
 
 __all__ = ["Agent", "AgentError"]
@@ -104,7 +104,7 @@ class Agent:
             self.membership.begin(self.federation, tasks)
             self.membership.serve()
             if (node := configuration.roster_node) is not None:
-                reports = partial(report_for_ever, self.federation, self.members, node, self.event_log)
+                reports = partial(report_repeatedly, self.federation, self.members, node, self.event_log)
                 works = {"roster_failed": partial(self._follow_rosters, node), "report_failed": reports}
                 self._following = [tasks.create_task(self._keep_up(*one)) for one in works.items()]
             self._stack = stack.pop_all()

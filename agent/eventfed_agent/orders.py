@@ -11,7 +11,7 @@ __all__ = ["Orders"]
 
 
 class Orders:
-    """File and roster together. Whoever changes one of the two calls `combine` then.
+    """File and roster together. Anyone who changes one of the two calls `combine` then.
 
     Args:
         file: what the agent's file says.

@@ -12,7 +12,7 @@ from .contention import contended_names
 from .event_log import EventLog
 from .members.member import Member
 
-__all__ = ["ContendedNames", "report_for_ever", "reported"]
+__all__ = ["ContendedNames", "report_repeatedly", "reported"]
 
 _LOOK = 1.0
 _REPEAT = 5.0
@@ -58,7 +58,7 @@ def reported(members: Iterable[Member]) -> tuple[ReportedMember, ...]:
     )
 
 
-async def report_for_ever(
+async def report_repeatedly(
     federation: Federation, members: Mapping[str, Member], node: str, event_log: EventLog
 ) -> None:
     """Report what changed, once a second at most, and everything every 5 s; until cancelled."""

@@ -21,7 +21,7 @@ def answer_requests(federation: Federation, members: Collection[Member]) -> Iter
 
     def forget(key: StateKey) -> None:
         for member in members:
-            # What a server tells while it dumps may have been said before; whoever asks does so again.
+            # What a server tells while it dumps may have been said before; anyone who asks does so again.
             if member.eid == key.eid and member.dumps.window is None:
                 member.identity.forget(key)
 

@@ -127,7 +127,7 @@ class ServerFiles:
             return problem(
                 member,
                 check,
-                f"endpoint {name} is identified by user name and has no auth: whoever sends that name is let in",
+                f"endpoint {name} is identified by user name and has no auth: anyone who sends that name is let in",
                 f"put this into [{name}] type=endpoint: identify_by = header",
             )
         if tokens:

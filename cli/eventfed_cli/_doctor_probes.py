@@ -170,7 +170,7 @@ class Prober:
         return problem(
             name,
             check,
-            "whoever guesses an ETag (a small number) can forge states without any secret",
+            "anyone who guesses an ETag (a small number) can forge states without any secret",
             "remove the anonymous endpoint, or identifies by address without auth; " + _FORGERY.partition("; ")[2],
         )
 

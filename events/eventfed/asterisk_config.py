@@ -49,7 +49,7 @@ def pjsip_snippet(
     """Write the sections that a server includes in its ``pjsip.conf``.
 
     `agent_host` is a name or an address, IPv6 without brackets; a literal address keeps DNS off the path, where
-    Asterisk asks anew for every PUBLISH. `token` is the secret that the agent sends in ``X-Eventfed-Token``;
+    Asterisk asks again for every PUBLISH. `token` is the secret that the agent sends in ``X-Eventfed-Token``;
     with None the agent is known by `agent_host` alone, which must then be an address. `previous_token` is
     accepted as well while a token is being changed. `expiration` is in seconds. `device_filter` says which
     devices the server publishes; `eventfed.spec.device_filter` makes it from what the user wants to cross.
@@ -133,7 +133,7 @@ type = endpoint
 context = eventfed-no-calls
 disallow = all
 allow = ulaw
-; Never by user name: whoever sent that name would be let in without a secret.
+; Never by user name: anyone who sent that name would be let in without a secret.
 identify_by = {identify_by}
 
 ; How the agent is known.

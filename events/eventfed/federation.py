@@ -90,7 +90,7 @@ class Federation:
             agent: who we are: the name of the node, of the host, or of a tool.
             site: our site of the federation.
             prefix: the first token of all subjects.
-            credentials: what proves who we are, or a function that reads it anew before each attempt to connect.
+            credentials: what proves who we are, or a function that reads it again before each attempt to connect.
 
         Raises:
             MalformedSubject: for a name that is no token.
@@ -240,7 +240,7 @@ class Federation:
         return sorted(self.view.leases.values(), key=lambda lease: (lease.name, lease.eid))
 
     def report(self, report: AgentReport) -> None:
-        """Tell how our members stand, to whoever listens now. It is dropped while NATS is away.
+        """Tell how our members stand, to the programs that listen now. It is dropped while NATS is away.
 
         Raises:
             MalformedEnvelope: for a report of too many members.
@@ -259,7 +259,7 @@ class Federation:
         return self.requests.on_refresh(callback)
 
     def publish_event(self, event: Event) -> None:
-        """Send an event without a last value to whoever listens now. It is dropped while NATS is away."""
+        """Send an event without a last value to the programs that listen now. It is dropped while NATS is away."""
         body = encode_envelope(event)
         if len(body) > MAX_ENVELOPE:
             self.counters.oversized += 1
@@ -273,7 +273,7 @@ class Federation:
         return self._engine.on_event.add(callback)
 
     async def watch(self, *, type: EventType | None = None, eid: EID | None = None) -> AsyncGenerator[Change, None]:
-        """What there is, then `Synced`, then each change, for ever. Changes faster than they are taken are merged.
+        """What there is, then `Synced`, then each change, without end. Changes faster than they are taken are merged.
 
         Args:
             type: only states of this type.

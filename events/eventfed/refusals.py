@@ -87,7 +87,7 @@ def _resolved(node: _Node, schema: _Node) -> _Node:
 
 
 def _walk(schema: _Node, loc: Sequence[int | str]) -> tuple[list[tuple[str, bool]], _Node]:
-    """The parts of the path as (text, whether it is a field of ours), and the schema of what stands there."""
+    """The parts of the path as (text, whether it is our field), and the schema of what stands there."""
     node, path = _resolved(schema, schema), []
     for part in loc:
         properties = node.get("properties", {})

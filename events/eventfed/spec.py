@@ -87,7 +87,7 @@ class Spec(BaseModel):
 _MWI_NEEDS_STORAGE = "mwi needs voicemailStorage: Separate (each server keeps its own messages) or Shared (one spool)"
 _BESIDE_NEEDS_SEPARATE = "injection: Beside needs voicemailStorage: Separate; with Shared use InPlace"
 _FOR_MWI_ALONE = "voicemailStorage and injection belong to mwi alone: remove them here"
-_TOMBSTONES_TOO_SHORT = "tombstoneTTL must be at least gracePeriod: a longer one reaches whoever was away meanwhile"
+_TOMBSTONES_TOO_SHORT = "tombstoneTTL must be at least gracePeriod: a longer one reaches anyone who was away meanwhile"
 
 
 def _known_kind(name: object) -> str:

@@ -352,7 +352,7 @@ class AmiClient(asyncio.Protocol):
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(AmiConnectionLost(self._reason))
-                answer.exception()  # whoever has given up waiting shall cause no warning
+                answer.exception()  # anyone who has given up waiting shall cause no warning
         for _, done in self._lists.values():
             if not done.done():
                 done.set_exception(AmiConnectionLost(self._reason))

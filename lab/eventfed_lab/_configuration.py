@@ -87,7 +87,7 @@ def pod_configuration_files(configuration: AsteriskConfiguration, *, ami_secret:
     """File name → text, the same for all pods. ``asterisk.conf`` is not among them: that is the pods' own.
 
     Args:
-        ami_secret: the AMI is open to whoever reaches the pod, so this has to be a secret indeed.
+        ami_secret: the AMI is open to anyone who reaches the pod, so this has to be a secret indeed.
     """
     return {
         "logger.conf": _LOGGER.format(file="/dev/stdout"),
@@ -223,12 +223,12 @@ quiet = yes
 
 _DIALPLAN = """
 [lab]
-; Whoever leaves a message: VoiceMail() needs sound on the other leg.
+; Anyone who leaves a message: VoiceMail() needs sound on the other leg.
 exten => speak,1,Answer()
  same => n,Wait(0.2)
  same => n,Playback(vm-goodbye&vm-goodbye)
  same => n,Hangup()
-; Whoever hears a message: VoiceMailMain() plays the first new one by option a(0) and makes it old at the end.
+; Anyone who hears a message: VoiceMailMain() plays the first new one by option a(0) and makes it old at the end.
 exten => listen,1,Answer()
  same => n,Wait(2.5)
  same => n,Hangup()

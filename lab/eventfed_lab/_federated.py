@@ -15,7 +15,7 @@ AnyServer = TypeVar("AnyServer", bound=FederatedServer)
 
 
 class Federated(Generic[AnyServer]):
-    """What can be asked of all servers at once. Whoever makes one keeps `servers` up to date."""
+    """What can be asked of all servers at once. Anyone who makes one keeps `servers` up to date."""
 
     servers: dict[str, AnyServer]
 

@@ -1,4 +1,4 @@
-"""Starts one program so that it cannot outlive whoever started it: ``_launch.py PARENT ROOT PROGRAM [ARG …]``.
+"""Starts one program so that it cannot outlive the process that started it: ``_launch.py PARENT ROOT PROGRAM [ARG …]``.
 
 It asks the kernel for SIGKILL when its parent dies (PR_SET_PDEATHSIG of prctl(2), which survives execve), moves
 into ROOT unless that is ``/``, and becomes PROGRAM. A program of its own because a ``preexec_fn`` is not safe

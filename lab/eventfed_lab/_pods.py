@@ -106,7 +106,7 @@ class AsteriskPod(ReachableAsterisk):
         return time.monotonic()
 
     def kill(self) -> None:
-        """Forget the pod: whoever ends it, by the API or on its node, is somebody else."""
+        """Forget the pod: another program ends it, by the API or on its node."""
         if self._ami is not None:
             self._ami.abort()
             self._ami = None
@@ -123,7 +123,7 @@ class AsteriskPod(ReachableAsterisk):
         """Delete the pod and wait for the next one of its name; returns when that was fully booted.
 
         Raises:
-            LabError: there is nothing that would make it anew.
+            LabError: there is nothing that would make it again.
         """
         before = self.uid
         if not before:

@@ -21,7 +21,7 @@ __all__ = ["ReachableAsterisk"]
 class ReachableAsterisk:
     """A server with an AMI, the lab's dialplan, and a spool that can be reached as files.
 
-    Whoever makes one sets its attributes, keeps `_ami` up to date, and says whether it runs.
+    Anyone who makes one sets its attributes, keeps `_ami` up to date, and says whether it runs.
 
     Args:
         phone_host: where its phones are; absent: at its own address, as on loopback.
@@ -214,6 +214,6 @@ class ReachableAsterisk:
 
 
 def _announces(mailbox: str, counts: MailboxCounts) -> Callable[[AmiMessage], bool]:
-    # The header Waiting is of no use: it asks the local spool, whoever the counts come from.
+    # The header Waiting does not help: it asks the local spool, no matter where the counts come from.
     wanted = (mailbox, str(counts.new), str(counts.old))
     return lambda event: (event["Mailbox"], event["New"], event["Old"]) == wanted

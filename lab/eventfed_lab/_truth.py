@@ -35,11 +35,11 @@ class Truth:
 
     Each server has devices of its own and one that all have; now and then a message comes into one of the mailboxes,
     is heard, or goes. VoicemailRefresh is silent where the spool's counts happen to be those that stand in the mailbox,
-    whoever put them there (``app_voicemail.c``): so each server keeps so many old messages that its counts are never
-    like a sum with the others'.
+    no matter who put them there (``app_voicemail.c``): so each server keeps so many old messages that its counts are
+    never like a sum with the others'.
 
     The truth of a device is what its owner keeps in its own database (astdb), that of a mailbox is what lies in the
-    spools of all: neither knows of eventfed. A pod that is made anew has neither: its devices are then no more, so
+    spools of all: neither knows of eventfed. A pod that is made again has neither: its devices are then no more, so
     nobody may show them, and its messages are put back before all is compared.
 
     Args:

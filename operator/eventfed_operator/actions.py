@@ -1,4 +1,4 @@
-"""What `reconcile` asks for. Whoever carries it out decides nothing."""
+"""What `reconcile` asks for. The executor decides nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

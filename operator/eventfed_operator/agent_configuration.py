@@ -114,7 +114,7 @@ def live_sections(spec: EventFederationSpec) -> dict[str, Any]:
 
 
 def _nats(spec: NatsSpec, settings: Settings) -> tuple[dict[str, Any], tuple[SecretFile, ...], dict[str, str]]:
-    """Section ``[nats]``, the files that it names, and further secrets of ours."""
+    """Section ``[nats]``, the files that it names, and our further secrets."""
     if spec.servers is None:
         chart = settings.nats
         if chart is None:

@@ -62,7 +62,7 @@ def build_service(resource: Resource, address: str | None) -> dict[str, Any]:
 
 
 def build_network_policy(resource: Resource, settings: Settings) -> dict[str, Any]:
-    """Closes the agents' SIP port to all but the members: whoever reaches it could forge states."""
+    """Closes the agents' SIP port to all but the members: anyone who reaches it could forge states."""
     members = resource.spec.members.selector.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {
         "apiVersion": "networking.k8s.io/v1",

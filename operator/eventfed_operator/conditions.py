@@ -85,7 +85,7 @@ class ReconcileContext:
     Args:
         obstacle: (reason, message) why the federation cannot be carried at all; None if it can.
         missing_secrets: what the EventFederation names and nobody made, for people.
-        foreign: objects of ours whose names are taken.
+        foreign: our objects whose names are taken.
     """
 
     resource: Resource

@@ -12,7 +12,7 @@ from .resources import Resource
 __all__ = ["APPLIED", "is_foreign", "matches", "stamped"]
 
 APPLIED = f"{GROUP}/applied"
-"""Annotation on each object of ours: a digest of what was asked for, so that what is asked no longer is noticed too."""
+"""Annotation on each of our objects: a digest of what was asked for, so that what is asked no longer is noticed too."""
 
 _EXPONENTS = {"": 0, "n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _QUANTITIES = frozenset({"requests", "limits", "sizeLimit", "divisor"})
@@ -30,7 +30,7 @@ def stamped(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def matches(present: Any, wanted: Any, *, quantities: bool = False) -> bool:
     """Whether all that is wanted is there.
 
-    What the API server or somebody else added is let be, as server-side apply does: fields, and entries of lists
+    What the API server or somebody else added stays, as server-side apply does: fields, and entries of lists
     whose entries have names. Amounts of resources are compared by value, because the API server rewrites them.
     """
     if isinstance(wanted, Mapping):

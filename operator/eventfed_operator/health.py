@@ -64,7 +64,7 @@ class Health:
     watches: WatchAudit = field(default_factory=WatchAudit)
 
     def problems(self, now: float) -> Iterable[str]:
-        """Why the process should be started anew; nothing if it is well.
+        """Why the process should be started again; nothing if it is well.
 
         An API server that is away is no reason: lists fail then as well, so nothing shows that the watch lags.
         """

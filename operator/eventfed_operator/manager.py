@@ -77,7 +77,7 @@ class Manager:
     async def run(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._audit_for_ever())
+            group.create_task(self._audit_repeatedly())
             while True:
                 key = await self._heard.get()
                 self._waiting.discard(key)
@@ -103,14 +103,14 @@ class Manager:
             await reconciler.run()
             del self._failures[namespace, name]
         except Exception:
-            # A bug that one EventFederation brings to light must not stop the others; the next look starts it anew.
+            # A bug that one EventFederation brings to light must not stop the others; the next look starts it again.
             backoff.failed(clock())
             self.counters.failures += 1
             _log.exception("%s/%s: failed, and is started again", namespace, name)
         finally:
             del self.reconcilers[namespace, name]
 
-    async def _audit_for_ever(self) -> None:
+    async def _audit_repeatedly(self) -> None:
         """What a watch has missed is found here."""
         while True:
             try:

@@ -108,7 +108,7 @@ _AGENT_KINDS = ("ServiceAccount", "NetworkPolicy", "Secret", "Service", "DaemonS
 
 
 def _objects(context: ReconcileContext) -> Iterator[Action]:
-    """What belongs to the EventFederation and is not as it should be; nothing while a name of ours is taken."""
+    """What belongs to the EventFederation and is not as it should be; nothing while one of our names is taken."""
     if context.foreign:
         return
     resource, settings, observed = context.resource, context.settings, context.observed
@@ -117,7 +117,7 @@ def _objects(context: ReconcileContext) -> Iterator[Action]:
     if address == observed.address_refused:
         address = None
     if service is not None and address is not None and actual != address:
-        # Somebody made it anew. Its address cannot be changed, and members have the old one in their snippets.
+        # Somebody replaced it. Its address cannot be changed, and members have the old one in their snippets.
         yield Delete(ObjectKey("Service", resource.agent_name), service["metadata"]["uid"])
         service = None
     tokens = next_tokens(

@@ -74,7 +74,7 @@ class Seen:
 
 
 class BusLink:
-    """The connection to one federation's NATS, made anew when another one is wanted."""
+    """The connection to one federation's NATS, made again when another one is wanted."""
 
     def __init__(self, open_bus: OpenBus, subjects: Subjects, on_change: Callable[[], None]) -> None:
         self._open_bus = open_bus
@@ -217,7 +217,7 @@ class Reconciler:
     async def _reconcile_once(self, uid: str, members: PodWatch, agents: PodWatch, link: BusLink) -> float | None:
         """Observe, reconcile, carry out. The result is when to look again at the latest; None if it is gone.
 
-        One that was deleted and made anew is another one: its federation on NATS may have another name.
+        One that was deleted and made again is another one: its federation on NATS may have another name.
         """
         manifest = await self._api.get(KIND, self.namespace, self.name)
         if manifest is None or manifest["metadata"]["uid"] != uid:

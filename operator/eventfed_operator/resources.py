@@ -238,7 +238,7 @@ def read_resource(manifest: Mapping[str, Any]) -> Resource:
 
 
 def read_status(document: Mapping[str, Any] | None) -> EventFederationStatus:
-    """The status as it was last written; one that somebody damaged is written anew."""
+    """The status as it was last written; one that somebody damaged is written again."""
     try:
         return EventFederationStatus.model_validate(document or {})
     except ValidationError:

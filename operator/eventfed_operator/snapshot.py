@@ -152,7 +152,7 @@ class Snapshot:
         address_refused: a clusterIP that the API server did not give to the Service, because another one has it.
         refused: what the API server said to objects that it did not take when they were written last.
         bus_refused: what NATS said to what was written there last, if it did not take it; else empty.
-        since: since when this process looks after the EventFederation; None: for ever.
+        since: since when this process looks after the EventFederation; None: always.
     """
 
     now: datetime

@@ -76,7 +76,7 @@ def test_a_retained_stream_belongs_to_the_next_of_the_name(
 
 
 async def deleted_under_an_agent(api: Api, installation: Installation, namespace: str, *, withdraws: bool) -> float:
-    """Delete it while an agent holds the lease of a member for a while, or for ever; how long that took."""
+    """Delete it while an agent holds the lease of a member for a while, or without end; how long that took."""
     assert installation.nats is not None
     credentials = Credentials("agent", installation.passwords["agent"], inbox_prefix="_INBOX_agent")
     async with Federation.connect(

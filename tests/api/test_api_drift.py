@@ -71,7 +71,7 @@ def test_what_is_deleted_is_made_again_as_it_was(
     assert known(made) == known(before)
 
 
-def test_a_service_that_somebody_else_made_anew_gets_its_address_back(
+def test_a_service_that_somebody_else_made_again_gets_its_address_back(
     api: Api, operator: Operator, settled_namespace: str
 ) -> None:
     before = api.get("Service", settled_namespace, "pbx-agent")
@@ -91,7 +91,7 @@ def test_a_service_that_somebody_else_made_anew_gets_its_address_back(
 
 
 def test_what_somebody_added_beside_ours_is_let_be(api: Api, operator: Operator, settled_namespace: str) -> None:
-    """So that the operator and an injector of annotations, say, do not undo each other's work for ever."""
+    """So that the operator and an injector of annotations, say, do not undo each other's work without end."""
     api.merge("DaemonSet", settled_namespace, "pbx-agent", {"metadata": {"annotations": {"example.net/team": "voice"}}})
     before = operator.metrics()["eventfed_operator_rounds_total"]
     eventually(lambda: operator.metrics()["eventfed_operator_rounds_total"] > before + 1)

@@ -184,7 +184,7 @@ def test_every_right_of_the_operator_is_used(
     for kind, name in OWNED:
         api.delete(kind, namespace, name)
     eventually(lambda: owned(api, namespace))
-    made_anew(api, namespace, address)
+    made_again(api, namespace, address)
     settled(api, lone, namespace)
     api.delete("EventFederation", namespace, "pbx")
     eventually(lambda: api.find("EventFederation", namespace, "pbx") is None)
@@ -197,7 +197,7 @@ def test_every_right_of_the_operator_is_used(
     assert asked == rights
 
 
-def made_anew(api: Api, namespace: str, address: str) -> None:
+def made_again(api: Api, namespace: str, address: str) -> None:
     """A Service in place of the agents' own, made by somebody else: it has to be deleted."""
     service = api.get("Service", namespace, "pbx-agent")
     metadata = {key: service["metadata"][key] for key in ("name", "namespace", "labels", "ownerReferences")}

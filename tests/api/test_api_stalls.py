@@ -54,7 +54,7 @@ def test_connections_that_fall_silent_are_noticed(
     assert (behind.get("/healthz") or (0,))[0] == 200
 
 
-def test_connections_that_are_cut_are_made_anew(
+def test_connections_that_are_cut_are_made_again(
     api: Api, behind: Operator, proxy: TcpProxy, namespace: str, measure: Measure
 ) -> None:
     api.create(federation(namespace))
@@ -80,7 +80,8 @@ def test_an_api_server_that_is_away_for_some_seconds_is_no_reason_to_end(
     plane.start_api_server()
     away = time.monotonic() - begin
     if not behind.running:
-        assert away > 8, behind.log  # a Lease that could not be renewed for so long is lost; the kubelet starts it anew
+        # A Lease that could not be renewed for so long is lost; the kubelet starts the process again.
+        assert away > 8, behind.log
         behind.start()
         eventually(lambda: behind.leads, within=25)
     took = changed(api, namespace, "debug")

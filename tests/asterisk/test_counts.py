@@ -76,7 +76,7 @@ async def test_counts_beyond_what_asterisk_holds_end_nothing_and_lamps_show_the_
             await second.show(*largest)
             await crosses(servers[0], servers[1], servers[2])
 
-            # They stand on the stream, so whoever starts afterwards reads them.
+            # They stand on the stream, so anyone who starts afterwards reads them.
             for agent in pbx.agents.values():
                 await agent.stop()
                 await agent.start()

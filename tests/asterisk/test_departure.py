@@ -199,7 +199,7 @@ async def test_nothing_blinks_when_it_comes_back_within_the_grace(who: str, aste
                 else:
                     await pbx.agents["a"].start()
                 await pbx.wait_synced()
-                # A grace that was not ended would end by then, whoever is to make the tombstones.
+                # A grace that was not ended would end by then, no matter who is to make the tombstones.
                 await asyncio.sleep(max(1.0, away + LEASE + grace + 3 - time.monotonic()))
                 told = [(f"{at - away:+.2f} s", dict(message.headers)) for at, message in events.drain()]
                 assert not told, "\n".join(map(str, told))

@@ -1,4 +1,4 @@
-"""Whoever sends what nobody should: each is counted, told once per source, and everything else goes on."""
+"""Anyone who sends what nobody should: each is counted, told once per source, and everything else goes on."""
 
 import asyncio
 import time
@@ -160,7 +160,7 @@ async def test_an_endpoint_that_guesses_an_etag_can_forge_a_state_and_the_agent_
         unheard = state("Custom:forged", DeviceState.BUSY, EID.derive("nobody"))
         assert await phone.ask(publish(unheard, user="1001", host=b.host)) == 403
         assert await b.device_state("Custom:forged") is DeviceState.UNKNOWN
-        # The truth: a modification is found by its ETag alone, a small integer, whoever sends it.
+        # The truth: a modification is found by its ETag alone, a small integer, no matter who sends it.
         forged = state(LAMP, DeviceState.RINGING, a.eid)
         accepted = [
             number

@@ -105,7 +105,7 @@ async def test_a_replica_that_restarts_changes_no_lamp_of_another_server(pbx: Pb
 
 
 async def test_voicemail_that_is_reloaded_everywhere_leaves_the_lamps_right(pbx: Pbx) -> None:
-    """A reload announces every mailbox anew, each server's with its own counts alone."""
+    """A reload announces every mailbox again, each server's with its own counts alone."""
     async with lamps_of(pbx) as lamps:
         await pbx["a"].leave_voicemail(LAMP, 1, by="spool")
         await pbx["c"].leave_voicemail(LAMP, 2, by="spool")

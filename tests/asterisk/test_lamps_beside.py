@@ -22,7 +22,7 @@ async def pbx(asterisk_root: AsteriskRoot) -> AsyncIterator[Pbx]:
 
 
 async def test_every_phone_shows_each_right_sum_and_nothing_else(pbx: Pbx) -> None:
-    """Steps in which only one server speaks: whoever shows anything but the sums before and after has blinked."""
+    """Steps in which only one server speaks: anyone who shows anything but the sums before and after has blinked."""
     async with pbx.lamps() as lamps:
         steps: list[tuple[Callable[[str], Awaitable[None]], int, int]] = [
             (pbx["a"].leave_voicemail, 1, 0),

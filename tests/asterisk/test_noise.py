@@ -37,7 +37,7 @@ async def pbx(asterisk_root: AsteriskRoot) -> AsyncIterator[Pbx]:
 
 @asynccontextmanager
 async def unharmed(pbx: Pbx, measure: Measure, what: str) -> AsyncIterator[None]:
-    """Whatever happens inside, member b stays synced without starting anew, and states cross as before."""
+    """Whatever happens inside, member b stays synced without a restart, and states cross as before."""
     agent = pbx.agents["b"]
     await pbx.wait_synced()
 
@@ -187,7 +187,7 @@ async def test_what_is_no_envelope_of_ours_on_a_subject_of_ours_is_counted_told_
         await client.publish(subjects.refresh() + ".nobody", for_state)
         await client.publish(f"{subjects.refresh().removesuffix('refresh')}state.flood.x.y", for_state)
         await client.flush()
-    # What took the place of a's state and lease on the stream was replaced: whoever comes new is told the truth.
+    # What took the place of a's state and lease on the stream was replaced: anyone who comes new is told the truth.
     await crosses(a, b)
     await agent.stop()
     await b.stop_now()

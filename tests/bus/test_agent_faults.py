@@ -58,7 +58,7 @@ async def test_counts_that_an_agent_heard_while_nats_was_away_are_not_lost_with_
             await server.wait_mailbox(MAILBOX, MailboxCounts(5, 0))
 
 
-async def test_a_server_does_not_wait_for_nats_for_ever_and_then_the_agent_keeps_its_counts() -> None:
+async def test_a_server_does_not_wait_for_nats_without_end_and_then_the_agent_keeps_its_counts() -> None:
     timing = {**SHORT_TIMES["timing"], "mailbox_answer": 1.0}
     async with Pbx(None, ("a", "b"), sections={"timing": timing}) as pbx:
         first, second = pbx.servers.values()

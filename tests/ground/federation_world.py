@@ -165,12 +165,12 @@ class Node:
         server = self.world.server
         self._unlisten()
         self.incarnation = server.incarnation
-        self.departures.start_anew()
+        self.departures.start_again()
         self.ownership.replay_began(self.view.begin_replay(str(server.incarnation)))
         for subject, stored in sorted(server.messages.items(), key=lambda item: item[1].sequence):
             self._receive(subject, stored)
         self.view.end_replay()
-        self.departures.start_anew()
+        self.departures.start_again()
         self.ownership.replay_ended()
         server.listeners.append(self._listen)
 
@@ -182,7 +182,7 @@ class Node:
             self.disconnect()
             self.connect()
         if self.world.now - self.ticked > SETTINGS.stall:
-            self.departures.start_anew()
+            self.departures.start_again()
             if self.ownership.stalled():
                 self._exchange(flush_only=True)
                 if self.connected:

@@ -57,7 +57,7 @@ async def federation_of(chart: Cluster, replicas: int = 3, **spec: Any) -> Async
 async def truth_after(pbx: ClusterPbx, fault: Fault, *, within: float) -> tuple[float, "Histories"]:
     """Change states while something fails; seconds from then until all servers show the owners' truth.
 
-    Returns also what the servers that have not been made anew were told.
+    Returns also what the servers that have not been made again were told.
 
     Raises:
         TimeoutError: some do not after `within` seconds.

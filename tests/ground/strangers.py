@@ -1,4 +1,4 @@
-"""Whoever has no business with an agent, and how to see that all else goes on."""
+"""Anyone who has no business with an agent, and how to see that all else goes on."""
 
 import asyncio
 import json

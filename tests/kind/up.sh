@@ -15,7 +15,7 @@ if exists; then
   if timeout 10 kubectl get --raw /readyz >/dev/null 2>&1; then
     echo "cluster $cluster is up already"
   else
-    echo "cluster $cluster does not answer: made anew"
+    echo "cluster $cluster does not answer: made again"
     kind delete cluster --name "$cluster" >/dev/null 2>&1
   fi
 fi

@@ -61,7 +61,7 @@ class Load:
 
     Every change is one that Asterisk announces: a device gets another state than it has, and a server's counts of a
     mailbox differ from what they were and from any sum with the others' (VoicemailRefresh is silent where the counts
-    are those that stand in the mailbox, whoever put them there: ``app_voicemail.c``). So each server keeps old
+    are those that stand in the mailbox, no matter who put them there: ``app_voicemail.c``). So each server keeps old
     messages, one, two and four, which the others' new ones never make up for.
 
     Args:

@@ -60,7 +60,7 @@ def test_every_value_stands_in_the_schema_and_every_property_has_a_default() -> 
 
 
 def test_the_charts_document_is_made_from_the_comments_of_its_values_and_current() -> None:
-    assert text("README.md") == chart_readme(), "write it anew with python release/chart_readme.py"
+    assert text("README.md") == chart_readme(), "write it again with python release/chart_readme.py"
     told = list(entries(text("values.yaml"), values()))
     assert all(one.text for one in told if one.default is not None), "a value without a comment"
     paths = {one.path for one in told}

@@ -112,7 +112,7 @@ WRONG = {
         LEAST + MEMBER + 'eid = "zzz"\n',
         r"members\.0\.eid: .*'zzz' is no EID: write six bytes as 02:00:00:00:00:0a",
     ),
-    "a port that is none": (
+    "a port that is not valid": (
         LEAST + MEMBER + "port = 70000\n",
         r"members\.0\.port: write a whole number from 1 to 65535",
     ),

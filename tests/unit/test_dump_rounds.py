@@ -99,7 +99,7 @@ async def test_only_a_dump_that_was_heard_from_its_beginning_tells_that_somethin
     assert [one.whole for one in (first, second)] == [not moves, True]
 
 
-async def test_a_dump_whose_end_was_refused_is_begun_anew_once_the_member_is_ours() -> None:
+async def test_a_dump_whose_end_was_refused_is_begun_again_once_the_member_is_ours() -> None:
     server = Server(moves=False)
     server.refusing = True
     task = asyncio.create_task(server.rounds.run())

@@ -93,7 +93,7 @@ def give_back(member: MailboxSlots, now: float) -> tuple[str, Mailbox] | None:
 
 
 def test_own_counts_are_given_back_once_even_where_they_are_the_sum() -> None:
-    # Whoever wrote the slot last is who Asterisk takes it for, and its dumps leave out what another wrote.
+    # The slot counts as the value of the server that wrote it last, and its dumps leave out what another wrote.
     member = slots()
     member.announced(BOX, Mailbox(1, 0), 0.0)
     inject(member, of(says(B, 3)), 0.0)

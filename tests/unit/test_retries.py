@@ -78,7 +78,7 @@ TABLE: dict[str, Retry | Period | Other] = {
     ),
     "eventfed_agent.process.handover.hand_over": Retry("members are made to speak to the next agent"),
     "eventfed_agent.process.run._until_stopped": Other("looks at its own files"),
-    "eventfed_agent.reporting.report_for_ever": Period("a report each 5 s, or what changed, once a second"),
+    "eventfed_agent.reporting.report_repeatedly": Period("a report each 5 s, or what changed, once a second"),
     "eventfed_operator._kubernetes_client.KubernetesClient.list": Other("the pages of one list"),
     "eventfed_operator.api_pace.ApiPace.__init__": Retry("all that the API server is asked", "ApiPace.turn"),
     "eventfed_operator.api_pace.ApiPace.of_watch": Retry(
@@ -89,7 +89,7 @@ TABLE: dict[str, Retry | Period | Other] = {
     "eventfed_operator.federation_bus._tell_of_sessions": WAITS,
     "eventfed_operator.kopf_login.Login.__init__": Retry("kopf logs in", "Login.log_in"),
     "eventfed_operator.kopf_login.Pauses.__iter__": Retry("kopf's requests"),
-    "eventfed_operator.manager.Manager._audit_for_ever": Period("all EventFederations are listed at each resync"),
+    "eventfed_operator.manager.Manager._audit_repeatedly": Period("all EventFederations are listed at each resync"),
     "eventfed_operator.manager.Manager._run_reconciler": Retry("a reconciler that failed"),
     "eventfed_operator.manager.Manager.run": QUEUE,
     "eventfed_operator.pod_watch.PodWatch._follow": Retry("a watch of pods that ended"),

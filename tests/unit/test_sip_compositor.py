@@ -310,7 +310,7 @@ def test_the_caller_is_not_asked_about_what_is_refused_anyway(asterisk: Asterisk
     assert asked == []
 
 
-def test_a_forgotten_source_starts_anew(asterisk: Asterisk) -> None:
+def test_a_forgotten_source_starts_again(asterisk: Asterisk) -> None:
     etag, _ = asterisk.accepted(publish(1))
     asterisk.compositor.forget(A)
     assert asterisk.send(publish(9, etag=etag))[0].status == 412

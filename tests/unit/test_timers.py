@@ -225,7 +225,7 @@ def test_reports_that_could_not_be_heard_do_not_lapse() -> None:
     reports.put(report)
     for _ in range(2):
         now[0] += 2 * PRODUCTION.report_lifetime
-        reports.start_anew()
+        reports.start_again()
         reports.forget_old()
         assert reports.current() == [report]
 

@@ -173,7 +173,7 @@ def test_listeners_are_called_once_for_many_changes_and_can_leave() -> None:
     assert not soon
 
 
-def test_a_cursor_gives_each_changed_key_once_and_begins_anew_after_rewind(view: View) -> None:
+def test_a_cursor_gives_each_changed_key_once_and_begins_again_after_rewind(view: View) -> None:
     keys = []
     for number in range(5):
         event = Event.device(f"PJSIP/{number}", DeviceState.INUSE, A)

@@ -64,7 +64,7 @@ class Evidence:
         self._refused = now, why
 
     def it_accepted(self) -> None:
-        """It took a PUBLISH of ours."""
+        """It took our PUBLISH."""
         self._accepts = True
 
     def explain(self, now: float) -> str:

@@ -61,7 +61,7 @@ class InjectionHost(Protocol):
         ...
 
     def suspect_intrusion(self) -> None:
-        """The member had lost a publication of ours, whether the injection succeeded then or not."""
+        """The member had lost our publication, whether the injection succeeded then or not."""
         ...
 
     def delivered(self, event: Event) -> None:

@@ -34,7 +34,7 @@ class IntrusionWatch:
         self._timer: asyncio.TimerHandle | None = None
 
     def suspect(self) -> None:
-        """The server did not know an ETag of ours."""
+        """The server did not know our ETag."""
         loop = asyncio.get_running_loop()
         if loop.time() - self._explained_at < self._patience:
             return

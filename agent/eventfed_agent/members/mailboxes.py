@@ -1,8 +1,8 @@
 """The mailboxes of one member.
 
-Asterisk keeps one value per mailbox, whoever wrote it last (``main/mwi.c``). So a plain relay would let a restarted
-replica's 0/0 put out everybody's lamps. Here each server's own counts are kept apart; the slot is what the member
-holds now; and something is injected only where the slot is not what it should be.
+Asterisk keeps one value per mailbox, no matter who wrote it last (``main/mwi.c``). So a plain relay would let a
+restarted replica's 0/0 put out everybody's lamps. Here each server's own counts are kept apart; the slot is what the
+member holds now; and something is injected only where the slot is not what it should be.
 """
 
 from collections.abc import Mapping

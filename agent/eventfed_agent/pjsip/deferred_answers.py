@@ -2,7 +2,7 @@
 
 What is answered is the agent's to keep. A device that is lost with the agent comes back with the next dump; a mailbox
 that others' counts were put into does not (``docs/failure-modes.md``). So its counts stay with the server, which
-repeats them, until they are on the stream. But not for ever, with NATS away: Asterisk drops a message after 32 s.
+repeats them, until they are on the stream. That has an end while NATS is away: Asterisk drops a message after 32 s.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class MailboxAnswers:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if one.present() is not one.identity or one.identity.parted:
-                one.later.drop()  # whoever has the member now shall hear it
+                one.later.drop()  # the agent that has the member now shall hear it
             elif one.identity.is_on_bus(one.key):
                 one.later.answer(one.response)
             elif one.until <= now:

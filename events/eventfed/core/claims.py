@@ -186,7 +186,7 @@ class Claim:
         self._become(ClaimState.RELEASED)
         self._holder.claim_ended(self)
         if served:
-            # A lease of ours that was refused before says nothing about its tombstone.
+            # Our lease that was refused before says nothing about its tombstone.
             self._lease.conflict = None
             self._lease.doubtful = False
             self._lease.refusals.succeeded(self._holder.context.clock())
@@ -262,7 +262,7 @@ class Claim:
             self._write()
 
     def _doubt(self) -> None:
-        """Hold it no longer where the bus is there, and lets no renewal of ours stand for a TTL."""
+        """Hold it no longer where the bus is there, and lets none of our renewals stand for a TTL."""
         holder = self._holder
         now, ttl = holder.context.clock(), holder.context.settings.lease_ttl
         if holder.connected and not self._stalled and now >= max(self._lease.lapses_at, self._lease.connected_at + ttl):

@@ -31,7 +31,7 @@ class FederationCounters:
         oversized: values that were dropped since they do not fit an envelope.
         renewed: own states published again to renew their TTL.
         tombstones: tombstones made for departed servers.
-        superseded: tombstones that were not needed: whoever came back won.
+        superseded: tombstones that were not needed: anyone who came back won.
         put_back: mailboxes of departed servers published again after the store was lost.
         lapsed: states dropped without a tombstone on the stream.
         leases_lost: claims that another agent took over.

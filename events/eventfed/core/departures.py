@@ -81,7 +81,7 @@ class Departures:
         for absence in self._absences.values():
             absence.done_at = -1
 
-    def start_anew(self) -> None:
+    def start_again(self) -> None:
         """The session was broken: leases may have been renewed unheard, so every grace starts again."""
         self._absences.clear()
 

@@ -80,8 +80,8 @@ class Engine:
         again, since there was something to take."""
         self.context.counters.stalls += 1
         _log.warning("this process stood still for %.1f s: its leases are checked", seconds)
-        self.reports.start_anew()
-        self._departures.start_anew()
+        self.reports.start_again()
+        self._departures.start_again()
         return self.ownership.stalled()
 
     def tick(self) -> None:
@@ -103,7 +103,7 @@ class Engine:
 
     def session_began(self) -> None:
         self.context.counters.sessions += 1
-        self.reports.start_anew()
+        self.reports.start_again()
         self.health.session_began()
         self.ownership.session_began()
 
@@ -121,7 +121,7 @@ class Engine:
         counters = self.context.counters
         counters.replays += 1
         # Leases may have been renewed unheard while nothing was read: no grace goes on from before.
-        self._departures.start_anew()
+        self._departures.start_again()
         reset = self.view.begin_replay(incarnation)
         self.rosters.begin_replay(reset)
         if reset and self.view.incarnations > 1:
@@ -139,7 +139,7 @@ class Engine:
         self.health.replay_ended()
         self.rosters.end_replay()
         self.view.end_replay()
-        self._departures.start_anew()
+        self._departures.start_again()
         # Last: what it publishes again rests on what the view now knows to be missing.
         self.ownership.replay_ended()
 

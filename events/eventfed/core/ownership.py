@@ -163,7 +163,7 @@ class Ownership:
     def state_read(self, key: StateKey, event: Event | None, sequence: int) -> None:
         """Something was read on the subject of a state, None for a marker. If the state is ours, it must be ours."""
         own = self._states.get(key)
-        # While it is unsettled a value of ours is on its way, which replaces what was read. What is not newer than our
+        # While it is unsettled our value is on its way, which replaces what was read. What is not newer than our
         # last acknowledgement is our own write, or was there before it.
         if own is None or not own.settled or sequence <= own.sequence:
             return
@@ -217,7 +217,7 @@ class Ownership:
         return self._sequence
 
     def ttl(self, kind: EventType) -> float | None:
-        """How long a state stays on the stream; None for ever."""
+        """How long a state stays on the stream; None: no end."""
         keep = kind_of(kind).may_be_kept and self.context.settings.mailboxes is MailboxDeparture.KEEP
         return None if keep else self.context.settings.state_ttl
 
@@ -226,7 +226,7 @@ class Ownership:
 
     def claim_confirmed(self, claim: Claim) -> None:
         for own in self._states.of(claim.eid):
-            # Published under an earlier epoch of ours: what a rival stored between the two would win over it.
+            # Published under our earlier epoch: what a rival stored between the two would win over it.
             if own.settled and own.sent is not None and own.sent.epoch != claim.epoch:
                 self._states.unsettle(own)
         self._resume(claim.eid)

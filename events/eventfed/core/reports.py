@@ -41,7 +41,7 @@ class Reports:
         if before is None or before[1] != report:
             self._callbacks.call(self)
 
-    def start_anew(self) -> None:
+    def start_again(self) -> None:
         """None could be heard for a while: the connection is a new one, or this process stood still. That time does
         not count."""
         now = self._clock()

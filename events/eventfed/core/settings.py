@@ -41,7 +41,7 @@ class FederationSettings:
         storage: where a stream made by this client keeps its messages.
         replicas: on how many servers.
         create_stream: whether to make a missing stream. Under Kubernetes the operator does that.
-        read_states: whether to read states. Whoever only administers the federation does not.
+        read_states: whether to read states. A client that only administers the federation does not.
         read_reports: whether to hear what agents report (`Federation.reports`).
         report_lifetime: how long a report counts that is not repeated; agents repeat theirs every 5 s.
         publish_window: how many publications may wait for their acknowledgement.

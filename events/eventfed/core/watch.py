@@ -14,7 +14,7 @@ __all__ = ["watch"]
 
 
 async def watch(view: View, *, type: EventType | None = None, eid: EID | None = None) -> AsyncGenerator[Change, None]:
-    """What there is, then `Synced`, then each change, for ever. See `Federation.watch`."""
+    """What there is, then `Synced`, then each change, without end. See `Federation.watch`."""
     cursor = view.cursor()
     shown: dict[StateKey, Event] = {}
     leases: dict[EID, Lease] = {}

@@ -15,7 +15,7 @@ def read_acknowledgement(body: bytes, status: str | None) -> int | Refusal:
     """The sequence under which it was stored, or why it was not. It never raises.
 
     Args:
-        body: JSON, of whoever answered.
+        body: JSON, as it was answered.
         status: of the answer's headers, where NATS itself answers.
     """
     if status is not None:

@@ -79,4 +79,4 @@ class JetStreamBus:
 
     def replay_again(self) -> None:
         if self._reader is not None:
-            self._reader.start_anew()
+            self._reader.start_again()

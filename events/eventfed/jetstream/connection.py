@@ -56,12 +56,12 @@ class Client(nats.aio.client.Client):
 
     def _connect_command(self) -> bytes:
         # Called when all is there to log in, and nothing was sent yet. nats-py begins TLS only where the server's first
-        # line asks for it, and that line comes in clear: whoever is on the path can leave the word out.
+        # line asks for it, and that line comes in clear: anyone who is on the path can leave the word out.
         if self._tls_required and not _is_encrypted(self._transport):
             server = self._current_server
             place = server.uri.netloc if server is not None else "the server"
             raise InsecureConnection(
-                f"NATS at {place} offers no TLS, which a tls:// or wss:// URL, an authority or a certificate of ours "
+                f"NATS at {place} offers no TLS, which a tls:// or wss:// URL, an authority or a client certificate "
                 "asks for: nothing was sent. Give that server a certificate (tls {} in nats-server.conf), write "
                 "wss:// for ws://, or ask for no TLS"
             )
@@ -154,7 +154,7 @@ class Client(nats.aio.client.Client):
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
     async def dispose(self) -> None:
-        """Close it, politely if that goes fast: a server that hangs would keep what was not sent for ever."""
+        """Close it, politely if that goes fast: a server that hangs would keep what was not sent."""
         if self._flush_queue is None:
             # connect() refused what it was given, as a URL or an nkey's seed, before it made anything to close.
             return

@@ -1,4 +1,4 @@
-"""The connection of a client to NATS: made again for ever, and what is wrong with it."""
+"""The connection of a client to NATS, which is made again after each loss, and what is wrong with it."""
 
 import asyncio
 import functools

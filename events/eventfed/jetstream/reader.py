@@ -63,7 +63,7 @@ class Reader:
         self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         self._lost = 0
 
-    def start_anew(self) -> None:
+    def start_again(self) -> None:
         """Begin another replay, since what was read before cannot be trusted."""
         self._break(ConsumerLost("another replay is asked for"))
 

@@ -24,7 +24,7 @@ class Merge(enum.Enum):
     PER_SERVER = "per server"
     """Each server has a value of its own, under its EID. Asterisk adds them up."""
     COUNTED = "counted"
-    """Each server has one slot per name, whoever wrote it last. The agent adds the servers' counts up."""
+    """Each server has one slot per name, no matter who wrote it last. The agent adds the servers' counts up."""
     REGISTER = "register"
     """The value belongs to the name and not to a server. The latest news counts."""
     PASSING = "passing"

@@ -34,7 +34,7 @@ _AMBIGUOUS_IN_SET = ("--", "&&", "~~", "||")
 
 
 class PatternError(EventfedError, ValueError):
-    """A regular expression that Asterisk and Python do not read alike, or that is none; it says what to write."""
+    """A regular expression that Asterisk and Python do not read alike, or one that is not valid; says what to write."""
 
 
 @lru_cache(maxsize=1024)

@@ -39,7 +39,7 @@ def encode_envelope(event: Event) -> bytes:
 
 
 def unpack_map(data: bytes) -> dict[str, Any]:
-    """The outer map of a message of ours, its version checked. Keys that this version does not know are let be.
+    """The outer map of our message, its version checked. Keys that this version does not know are ignored.
 
     Raises:
         UnsupportedEnvelope: for a later version.

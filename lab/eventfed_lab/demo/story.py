@@ -189,7 +189,7 @@ class Story:
     async def looking(self) -> AsyncIterator[None]:
         """Keep the board up to date within the block."""
         async with asyncio.TaskGroup() as tasks:
-            looker = tasks.create_task(self._look_for_ever())
+            looker = tasks.create_task(self._look_repeatedly())
             try:
                 yield
             finally:
@@ -203,7 +203,7 @@ class Story:
                 values[row] = await _read(sight, server) if server.running else "killed"
             self._board.show(server.name, values)
 
-    async def _look_for_ever(self) -> None:
+    async def _look_repeatedly(self) -> None:
         while True:
             await self.look()
             await asyncio.sleep(_LOOK_EVERY)

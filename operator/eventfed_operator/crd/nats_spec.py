@@ -17,7 +17,7 @@ _FOREIGN_SERVERS = (
     "nats: credentials, operatorCredentials, tls and subjectPrefix are for servers of your own: "
     "name those in nats.servers, or remove the others to use the chart's NATS"
 )
-_SAME_STORAGE = "nats.stream.storage cannot be changed: delete the EventFederation and create it anew"
+_SAME_STORAGE = "nats.stream.storage cannot be changed: delete the EventFederation and create it again"
 
 
 _TOKEN, _TOKEN_RULE = worded(

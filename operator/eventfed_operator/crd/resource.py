@@ -50,7 +50,7 @@ SHORT_NAME = "evfed"
 _NAME = (
     "metadata.name: use 1 to 40 characters of a-z, 0-9 and '-', beginning with a letter: a Service is named after it"
 )
-_ONE_IDENTITY = "cannot be changed: delete the EventFederation, which withdraws its states, and create it anew"
+_ONE_IDENTITY = "cannot be changed: delete the EventFederation, which withdraws its states, and create it again"
 _SELECTS_ALL = "members.selector would select every pod of the namespace: name a label of your Asterisk pods"
 _LISTED_TWICE = "events: a type is listed twice: merge the two entries"
 _SHARE = "write a number from 1 or a share from 1% to 100%"

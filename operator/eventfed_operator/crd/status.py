@@ -33,7 +33,7 @@ class ConditionType(enum.StrEnum):
     """What can be true or false of a federation; each is true when all is well, but for `STALLED`.
 
     ``Stalled`` is the word of kstatus (kubernetes-sigs/cli-utils), by which Flux, Argo CD and ``helm --wait`` know that
-    waiting is of no use.
+    waiting is without effect.
     """
 
     READY = "Ready"

@@ -252,7 +252,7 @@ def test_other_names_are_taken(name: str) -> None:
 
 
 def test_the_chart_holds_what_the_models_say() -> None:
-    assert CHART.read_text() == written(), "write it anew with python -m eventfed_operator.crd.definition"
+    assert CHART.read_text() == written(), "write it again with python -m eventfed_operator.crd.definition"
     assert yaml.safe_load(CHART.read_text()) == custom_resource_definition()
 
 

@@ -26,7 +26,7 @@ def test_a_lease_of_another_is_taken_only_after_it_stood_unchanged_for_its_durat
     assert mine.may_take(other, now=1016.0)
 
 
-def test_a_renewal_starts_the_wait_anew_whatever_the_other_hosts_clock_says() -> None:
+def test_a_renewal_starts_the_wait_again_whatever_the_other_hosts_clock_says() -> None:
     candidate, mine = Candidate(settings("other")), Candidate(settings("mine"))
     first = candidate.lease(None, wall=NOW)
     renewed = candidate.lease(first, wall=datetime(1999, 1, 1, tzinfo=UTC))

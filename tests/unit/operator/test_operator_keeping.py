@@ -126,7 +126,7 @@ async def test_a_deletion_withdraws_deletes_the_stream_and_lets_go(
         await until(lambda: not supervisor.reconcilers)
 
 
-async def test_one_that_is_made_anew_at_once_is_another_one(api: Any, bus: Any, until: Any, supervised: Any) -> None:
+async def test_one_that_is_made_again_at_once_is_another_one(api: Any, bus: Any, until: Any, supervised: Any) -> None:
     async with supervised(resync=60.0):
         await all_well(api, bus, until)
         assert bus.subjects.federation == "voice_pbx"
@@ -196,7 +196,7 @@ async def test_two_federations_are_kept_apart_and_the_older_has_a_contended_pod(
         assert api.condition("Ready")["status"] == "True"
 
 
-async def test_credentials_from_a_secret_are_used_and_used_anew_when_they_change(
+async def test_credentials_from_a_secret_are_used_and_used_again_when_they_change(
     api: Any, bus: Any, until: Any, supervised: Any
 ) -> None:
     async with supervised(resync=0.1):

@@ -205,7 +205,7 @@ def test_a_lost_service_is_made_again_with_its_address(world: Any) -> None:
     assert world.status.agents.address == f"{address}:5066"
 
 
-def test_a_service_that_somebody_made_anew_is_replaced(world: Any) -> None:
+def test_a_service_that_somebody_made_again_is_replaced(world: Any) -> None:
     address = world.objects[SERVICE]["spec"]["clusterIP"]
     world.objects[SERVICE]["spec"]["clusterIP"] = "10.96.9.9"
     actions = world.step()

@@ -149,10 +149,10 @@ class OutboundPublication:
         return self._etag is not None and now < self._expires_at
 
     def expect_unknown_etag(self) -> None:
-        """The server has announced that it started anew: the next request is initial.
+        """The server has announced that it restarted: the next request is initial.
 
         Asterisk's ETags are small numbers that begin at 0 again, so an old one may by now belong to another publication
-        of ours, which would lose it. A 412 to a request that is under way is no surprise.
+        that is ours, which would lose it. A 412 to a request that is under way is no surprise.
         """
         self._doubtful = True
         if self._attempt is None:

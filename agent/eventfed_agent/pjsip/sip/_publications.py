@@ -65,7 +65,7 @@ class Publication:
 
     @property
     def of_its_own(self) -> bool:
-        """Whether it is an INITIAL that no answer of ours caused: the first word of a server that has started."""
+        """Whether it is an INITIAL that none of our answers caused: the first word of a server that has started."""
         return self.kind is PublicationKind.INITIAL and self.beginning in (None, Beginning.OWN)
 
     @property
@@ -160,7 +160,7 @@ class EventStateCompositor:
         goes on with the ETag it has after such an answer.
 
         412 for an unknown SIP-If-Match (Asterisk then sends the same body as initial), 489 for other event packages,
-        415 for other bodies. Never 401: an Asterisk without credentials stands still for ever after it.
+        415 for other bodies. Never 401: an Asterisk without credentials stands still after it and does not come back.
         """
         settings = self._settings
         event = request.event

@@ -283,7 +283,7 @@ class UserAgent:
         self._send(channel, bytes(response), address)
 
     def _send(self, channel: Channel, data: bytes, address: SocketAddress) -> None:
-        # Whoever asked asks again, or has gone.
+        # Anyone who asked asks again, or has gone.
         try:
             channel.send(data, address)
         except TransportFailed:
