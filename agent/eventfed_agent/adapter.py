@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import SecretStr
 
@@ -23,6 +23,7 @@ __all__ = [
     "AdapterFactory",
     "AdapterOutcome",
     "Delivery",
+    "DumpSource",
     "Host",
     "HostIdentity",
     "OpenFactory",
@@ -170,7 +171,22 @@ class Adapter(Protocol):
         """Put one state into the server under the event's own EID."""
         ...
 
-    # How the end of a dump is known is the business of PUBLISH alone; `DumpRounds` still asks all adapters in its way.
+    async def give_way(self, eid: EID) -> None:
+        """Another agent follows this one: make the server publish something, whatever else is under way."""
+        return
+
+    async def is_alive(self, within: float) -> bool:
+        """Whether the server answers anything at all within `within` seconds."""
+        ...
+
+
+@runtime_checkable
+class DumpSource(Protocol):
+    """What an `Adapter` has as well whose server tells all its own states again when it is asked.
+
+    One without it tells them by itself each time that it comes to a server: nobody asks it, and nothing that it does
+    not tell is taken for gone.
+    """
 
     async def request_dump(self, kind: EventType) -> AdapterOutcome:
         """Ask the server to publish all its own states of that type again."""
@@ -178,14 +194,6 @@ class Adapter(Protocol):
 
     async def probe(self, event: Event) -> AdapterOutcome:
         """Make the server publish this under its own EID, behind all that it has queued of that event type."""
-        ...
-
-    async def give_way(self, eid: EID) -> None:
-        """Another agent follows this one: make the server publish something, whatever else is under way."""
-        return
-
-    async def is_alive(self, within: float) -> bool:
-        """Whether the server answers anything at all within `within` seconds."""
         ...
 
 

@@ -7,7 +7,7 @@ from eventfed import EID, KINDS, DeviceState, Event, EventType, kind_of
 from eventfed.model.device_kinds import PROBE_PREFIX
 from eventfed.wire.report import token_mark
 
-from ..adapter import Adapter, AdapterOutcome, Delivery, Host, Tokens
+from ..adapter import Adapter, AdapterOutcome, Delivery, DumpSource, Host, Tokens
 from .payloads import CODECS, DEVICE_STATE_PACKAGE, build_payload, build_refresh
 from .refusals import outcome_of
 from .sip import (
@@ -37,7 +37,7 @@ _OUTCOMES = {
 }
 
 
-class PjsipAdapter(Adapter):
+class PjsipAdapter(Adapter, DumpSource):
     """One Asterisk server behind SIP.
 
     Args:
