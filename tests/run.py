@@ -34,7 +34,7 @@ BLOCKS = {"results": ("unit", "bus", "asterisk"), "kubernetes": ("api", "kind")}
 """Where what was measured stands in the document, and the suites that must all have run at full length for it."""
 MEASURED = "measured: "
 EXAMPLES, EXAMPLES_IN_PART, EXAMPLES_IN_FULL = 2_000, 10_000, 100_000
-NOTHING_COLLECTED = 5
+FAILED, NOTHING_COLLECTED = 1, 5
 IDLE_MINUTES_IN_FULL = 60
 """For how long federations are left alone at full length; in a part of it for ten."""
 
@@ -203,13 +203,16 @@ def _run_pytest(name: str, command: list[str], environment: dict[str, str], limi
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         code = process.wait(limit)
-        problem = "" if code in (0, 1, NOTHING_COLLECTED) else f"pytest ended with {_describe(code)}"
+        problem = "" if code in (0, FAILED, NOTHING_COLLECTED) else f"pytest ended with {_describe(code)}"
     except subprocess.TimeoutExpired:
         problem = f"did not end within {limit} s"
     finally:
         _end(process)
     suite = read_report(name, report)
     suite.seconds = time.monotonic() - begin
+    if not problem and code == FAILED and not suite.failed:
+        # With several processes a module that cannot be imported fails so, and the report names no test of it.
+        problem = "pytest failed, and no test of its report did: see its last lines"
     if problem:
         suite.failed += 1
         suite.failures.append(f"{name}: {problem}")

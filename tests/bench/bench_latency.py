@@ -225,7 +225,8 @@ async def measure(root: AsteriskRoot, arguments: argparse.Namespace) -> dict[str
     results: dict[str, Any] = {name: single[name] | many.get(name, {}) for name in single}
     ratio = {figure: results["agents"][figure] / value for figure, value in results["straight"].items() if value > 0}
     results["ratio"] = ratio
-    results["turns"] = await traced(root, arguments.traced, arguments.calls)
+    if arguments.traced:
+        results["turns"] = await traced(root, arguments.traced, arguments.calls)
     return results
 
 
@@ -234,7 +235,9 @@ def main() -> int:
     parser.add_argument("--changes", type=int, default=500, help="single ones, of each pair")
     parser.add_argument("--burst", type=int, default=20_000, help="changes of a burst; 0: none")
     parser.add_argument("--rounds", type=int, default=2, help="bursts of each pair")
-    parser.add_argument("--traced", type=int, default=200, help="changes whose turns of the event loop are counted")
+    parser.add_argument(
+        "--traced", type=int, default=200, help="changes whose turns of the event loop are counted; 0: none"
+    )
     parser.add_argument("--calls", action="store_true", help="show what the loops called on one change's way")
     parser.add_argument("--json", type=Path, help="write the results here")
     arguments = parser.parse_args()
@@ -254,11 +257,11 @@ def main() -> int:
         )
     console.print(table)
     way = Table("on the way of one change", "turns of the loop", "most", "ms")
-    for case, figures in results["turns"].items():
+    for case, figures in results.get("turns", {}).items():
         cells = [f"{figures[name]:.3g}" if name in figures else "" for name in ("turns", "most_turns", "ms")]
         way.add_row(case, *cells)
     console.print(way)
-    for case, figures in results["turns"].items():
+    for case, figures in results.get("turns", {}).items():
         for line in figures.get("calls", []):
             console.print(f"{case}, {line}", markup=False, highlight=False, soft_wrap=True)
     print(json.dumps(results, indent=2))

@@ -1,6 +1,7 @@
 """The runner of the test suites: what it reads, and what its last line says."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ def test_a_crash_of_pytest_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_pat
     suite = run.run_suite("unit", run.parse_arguments([]))
     assert (suite.passed, suite.failed) == (0, 1)
     assert suite.failures == ["unit: pytest ended with signal SIGKILL"]
+
+
+@pytest.mark.parametrize("processes", [(), ("--numprocesses=2",)], ids=["one process", "two processes"])
+def test_a_module_that_cannot_be_imported_is_a_failure(
+    processes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    (tmp_path / "test_broken.py").write_text("import nothing_of_this_name\n")
+    (tmp_path / "test_well.py").write_text("def test_well() -> None: ...\n")
+    command = [sys.executable, "-m", "pytest", str(tmp_path), f"--rootdir={tmp_path}", "-c", "/dev/null", *processes]
+    suite, _ = run._run_pytest("broken", command, {**os.environ}, 60)
+    assert suite.failed == 1
 
 
 def test_results_stand_between_the_markers(tmp_path: Path) -> None:

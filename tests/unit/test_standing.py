@@ -5,7 +5,7 @@ import structlog.testing
 from eventfed import EID
 from eventfed.wire.report import MemberState
 from eventfed_agent.configuration import MemberConfiguration
-from eventfed_agent.event_log import Journal
+from eventfed_agent.event_log import EventLog
 from eventfed_agent.members.evidence import Strangers
 from eventfed_agent.members.lifecycle import Input
 from eventfed_agent.members.standing import Standing
@@ -15,7 +15,7 @@ ADVICE = "the server does not know the secret"
 
 def standing() -> Standing:
     one = Standing(
-        MemberConfiguration(name="a", host="10.0.0.1"), Strangers, Journal(structlog.testing.CapturingLogger())
+        MemberConfiguration(name="a", host="10.0.0.1"), Strangers, EventLog(structlog.testing.CapturingLogger())
     )
     one.take(Input.ANSWERS)
     return one
