@@ -103,6 +103,49 @@ def test_what_asterisk_or_python_would_not_read_is_refused_with_what_to_write(pa
             EventSpec.model_validate({"type": "device_state", "exclude": [pattern]})
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "^(a+)+$",
+        "(a*)*b",
+        ".*.*.*x",
+        "^.*.*.*x",
+        "(a|aa)+$",
+        "^(a?){40}b",
+        "a?" * 30 + "a{30}",
+        "(.*-)+x",
+        "(x+x+)+y",
+        "^(ab|a|b){2,}c",
+        ".*a.*b.*c",
+        "^PJSIP/(([0-9]+-?)+)$",
+    ],
+)
+def test_a_pattern_that_could_take_seconds_for_one_name_is_refused(pattern: str) -> None:
+    with pytest.raises(PatternError, match=r"busy for seconds with one long name: begin it with \^"):
+        compile_pattern(pattern)
+    with pytest.raises(ValueError, match="busy for seconds"):
+        EventSpec.model_validate({"type": "device_state", "include": [pattern]})
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^(PJSIP|SIP|IAX2|SCCP)[/:]",
+        "^PJSIP/.*-.*-x?$",
+        ".*lamp.*",
+        "^Custom:(DND|CF|CFU|CFB)[0-9]+$",
+        "^Custom:(ä|ö|ü)+$",
+        "^(PJSIP|SIP)/[0-9]{2,6}(-[a-z]+)?$",
+        "@(default|sales)$",
+        "^PJSIP/([0-9a-f][0-9a-f]:){5}[0-9a-f]+$",
+        "|".join(f"^PJSIP/{number}[0-9]*" for number in range(12)),
+    ],
+)
+def test_a_pattern_as_people_write_them_is_accepted(pattern: str) -> None:
+    assert compile_pattern(pattern)
+
+
 def test_names_of_other_characters_than_ascii_are_compared_as_characters() -> None:
     assert compile_pattern("^Custom:t.r$").search("custom:tür")
     assert compile_pattern("^Custom:(ä|ü)+$").search("Custom:äüä")
