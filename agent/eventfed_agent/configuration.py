@@ -6,14 +6,18 @@ import re
 import socket
 import tomllib
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.alias_generators import to_snake
 
 from eventfed import EID, EventfedError
-from eventfed.refusals import Writing, refusals
+from eventfed.refusals import Mistake, Writing, refusals
 from eventfed.spec import DepartureSpec, EventSpec, Spec, check_events, worded
+
+from .reading import Unreadable, read_text
 
 __all__ = [
     "NODE_VARIABLE",
@@ -24,6 +28,7 @@ __all__ = [
     "MemberConfiguration",
     "NatsSection",
     "TimingSection",
+    "check_configuration",
     "load_configuration",
     "parse_configuration",
     "read_secret",
@@ -68,11 +73,20 @@ def _check_address(text: str) -> str:
 
 def _check_host(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         raise ValueError(
             f"{text!r} is no IP address: write one, such as 10.0.0.1; servers are told apart by it"
         ) from None
+    if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
+        raise ValueError(f"{text!r} is no address of one server: write the address that it sends from")
+    return str(address)
+
+
+def _check_shown(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!a:.60} holds a character that cannot be shown: write letters, digits and signs")
+    return text
 
 
 def _is_server(url: str) -> bool:
@@ -87,7 +101,16 @@ def _is_server(url: str) -> bool:
 
 
 def _check_eid(text: str) -> str:
-    return str(EID.parse(text))
+    eid = str(EID.parse(text))
+    if eid == "00:00:00:00:00:00":
+        raise ValueError("00:00:00:00:00:00 is what a server without an entityid has: write one of its own")
+    return eid
+
+
+Number = Annotated[int, Field(strict=True)]
+Seconds = Annotated[float, Field(strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
+Shown = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_check_shown)]
 
 
 Address = Annotated[str, AfterValidator(_check_address), Field(examples=["10.0.0.1:5066 or [fd00::1]:5066"])]
@@ -115,11 +138,11 @@ class NatsSection(Spec):
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
-    tls_handshake_first: bool = False
+    tls_handshake_first: Switch = False
     inbox_prefix: _TOKEN = "_INBOX"
-    create_stream: bool = True
+    create_stream: Switch = True
     storage: Literal["file", "memory"] = "file"
-    replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    replicas: Annotated[Number, Field(ge=1, le=5)] = 1
 
     @field_validator("servers")
     @classmethod
@@ -145,28 +168,26 @@ class NatsSection(Spec):
 class AgentSection(Spec):
     """The agent itself."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)] = Field(default_factory=socket.gethostname)
-    node: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
-        default_factory=lambda: os.environ.get(NODE_VARIABLE) or None
-    )
+    name: Shown = Field(default_factory=socket.gethostname)
+    node: Shown | None = Field(default_factory=lambda: os.environ.get(NODE_VARIABLE) or None)
     listen: Annotated[tuple[Address, ...], Field(min_length=1)] = ("0.0.0.0:5066",)
     http: Address | None = "127.0.0.1:9466"
     token_file: Path | None = None
     previous_token_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
-    lanes: Annotated[int, Field(ge=1, le=16)] = 8
+    lanes: Annotated[Number, Field(ge=1, le=16)] = 8
 
 
 class MemberConfiguration(Spec):
     """One Asterisk server."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
+    name: Shown
     host: Annotated[str, AfterValidator(_check_host), Field(examples=["10.0.0.1"])]
-    port: Annotated[int, Field(ge=1, le=65_535)] = 5060
+    port: Annotated[Number, Field(ge=1, le=65_535)] = 5060
     transport: Literal["udp", "tcp"] = "udp"
     eid: Annotated[str, AfterValidator(_check_eid), Field(examples=["02:00:00:00:00:01"])] | None = None
-    uid: str | None = None
+    uid: Shown | None = None
     etc: Path | None = None
 
     @property
@@ -183,20 +204,20 @@ class MemberConfiguration(Spec):
 class TimingSection(Spec):
     """Times in seconds that tests and hurried people shorten."""
 
-    keep_alive: Annotated[float, Field(gt=0)] = 5.0
-    keep_alive_misses: Annotated[int, Field(ge=1)] = 3
-    not_configured_after: Annotated[float, Field(gt=0)] = 30.0
-    unknown_source_silence: Annotated[float, Field(ge=0)] = 10.0
-    mailbox_answer: Annotated[float, Field(ge=0, le=25)] = 15.0
-    sweep: Annotated[float, Field(gt=0)] = 3600.0
-    ready_after: Annotated[float, Field(gt=0)] = 20.0
-    withdrawal: Annotated[float, Field(gt=0)] = 30.0
-    handover: Annotated[float, Field(ge=0)] = 0.0
-    shutdown: Annotated[float, Field(gt=0)] = 8.0
-    contended_pause: Annotated[float, Field(gt=0)] = 60.0
-    lease_ttl: Annotated[float, Field(ge=1)] = 30.0
-    lease_renewal: Annotated[float, Field(gt=0)] = 5.0
-    state_ttl: Annotated[float, Field(ge=60)] = 6 * 3600.0
+    keep_alive: Annotated[Seconds, Field(gt=0)] = 5.0
+    keep_alive_misses: Annotated[Number, Field(ge=1)] = 3
+    not_configured_after: Annotated[Seconds, Field(gt=0)] = 30.0
+    unknown_source_silence: Annotated[Seconds, Field(ge=0)] = 10.0
+    mailbox_answer: Annotated[Seconds, Field(ge=0, le=25)] = 15.0
+    sweep: Annotated[Seconds, Field(gt=0)] = 3600.0
+    ready_after: Annotated[Seconds, Field(gt=0)] = 20.0
+    withdrawal: Annotated[Seconds, Field(gt=0)] = 30.0
+    handover: Annotated[Seconds, Field(ge=0)] = 0.0
+    shutdown: Annotated[Seconds, Field(gt=0)] = 8.0
+    contended_pause: Annotated[Seconds, Field(gt=0)] = 60.0
+    lease_ttl: Annotated[Seconds, Field(ge=1)] = 30.0
+    lease_renewal: Annotated[Seconds, Field(gt=0)] = 5.0
+    state_ttl: Annotated[Seconds, Field(ge=60)] = 6 * 3600.0
 
     @model_validator(mode="after")
     def _leases_outlive_a_lost_renewal(self) -> Self:
@@ -258,12 +279,38 @@ def parse_configuration(text: str, where: str) -> AgentConfiguration:
         ConfigurationError: naming each field that is wrong and what to change.
     """
     try:
-        return AgentConfiguration.model_validate(tomllib.loads(text))
+        configuration, mistakes = check_configuration(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{where}: no TOML: {error}") from None
+    if configuration is None:
+        lines = [f"{one.where or 'file'}: {one.message}" for one in mistakes]
+        raise ConfigurationError(f"{where}: " + "; ".join(lines))
+    return configuration
+
+
+def check_configuration(text: str) -> tuple[AgentConfiguration | None, list[Mistake]]:
+    """The configuration in a TOML text, or all that is wrong with it.
+
+    Raises:
+        tomllib.TOMLDecodeError, RecursionError: for what is no TOML.
+    """
+    document = tomllib.loads(text)
+    if mistakes := [*_foreign_writing(document)]:
+        return None, mistakes
+    try:
+        return AgentConfiguration.model_validate(document), []
     except ValidationError as error:
-        lines = [f"{one.where or 'file'}: {one.message}" for one in refusals(error, AgentConfiguration, Writing.TOML)]
-        raise ConfigurationError(f"{where}: " + "; ".join(lines)) from None
+        return None, refusals(error, AgentConfiguration, Writing.TOML)
+
+
+def _foreign_writing(node: object, where: str = "") -> Iterator[Mistake]:
+    """Fields in the writing of manifests. The models read it, so that each name would have two writings here."""
+    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in entries:
+        path = f"{where}.{key}".removeprefix(".")
+        if isinstance(key, str) and re.fullmatch("[a-z]+([A-Z]+[a-z]*)+", key):
+            yield Mistake(path, f"this is the writing of an EventFederation: write {to_snake(key)}")
+        yield from _foreign_writing(value, path)
 
 
 def load_configuration(path: Path) -> AgentConfiguration:
@@ -273,9 +320,10 @@ def load_configuration(path: Path) -> AgentConfiguration:
         ConfigurationError: when it cannot be read or used.
     """
     try:
-        return parse_configuration(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        text = read_text(path)
+    except Unreadable as error:
+        raise ConfigurationError(str(error)) from None
+    return parse_configuration(text, str(path))
 
 
 def read_secret(path: Path | None) -> SecretStr | None:
@@ -287,9 +335,9 @@ def read_secret(path: Path | None) -> SecretStr | None:
     if path is None:
         return None
     try:
-        lines = path.read_text(encoding="utf-8").split(os.linesep)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        lines = read_text(path).split(os.linesep)
+    except Unreadable as error:
+        raise ConfigurationError(str(error)) from None
     if not lines[0].strip():
         raise ConfigurationError(f"{path}: the first line must hold the secret")
     return SecretStr(lines[0].strip())

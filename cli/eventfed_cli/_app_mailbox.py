@@ -39,6 +39,8 @@ def forget(
     from eventfed import EID
     from eventfed_agent.members.mailboxes import mailbox_key
 
+    if "/" in name:
+        raise typer.BadParameter(f"{name!r} is a device: mailboxes are written 1001@default")
     from ._bus import resolve
     from ._forgetting import forget_mailbox
 

@@ -75,7 +75,9 @@ async def _take_back(federation: Federation, key: StateKey, access: BusTarget) -
             aclosing(federation.watch(type=key.type, eid=key.eid)) as changes,
         ):
             asking = tasks.create_task(ask())
-            async for change in changes:
+            # It may have gone before the watch began: then no change tells of it.
+            while federation.get(key) is not None:
+                change = await anext(changes)
                 if isinstance(change, StateRemoved) and change.key == key:
                     break
             asking.cancel()

@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
-from pydantic import ValidationError
 
-from eventfed.refusals import Writing, refusals
-from eventfed_agent.configuration import AgentConfiguration, ConfigurationError, read_secret
+from eventfed_agent.configuration import AgentConfiguration, ConfigurationError, check_configuration, read_secret
 from eventfed_agent.nats_access import credentials
 from eventfed_agent.pjsip.listening import unreached
+from eventfed_agent.reading import Unreadable, read_text
 
 from ._exits import Exit
 
@@ -36,9 +35,9 @@ def run(file: Path, *, files: bool, as_json: bool) -> None:
         ConfigurationError: when it cannot be read.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: {error}") from None
+        text = read_text(file)
+    except Unreadable as error:
+        raise ConfigurationError(str(error)) from None
     configuration, mistakes = find_mistakes(text, files=files)
     if as_json:
         document = {"file": str(file), "valid": not mistakes, "errors": [asdict(mistake) for mistake in mistakes]}
@@ -54,13 +53,11 @@ def run(file: Path, *, files: bool, as_json: bool) -> None:
 def find_mistakes(text: str, *, files: bool) -> tuple[AgentConfiguration | None, list[Mistake]]:
     """The configuration, if it is one, and all that is wrong; with `files` also of this machine's files and routes."""
     try:
-        configuration = AgentConfiguration.model_validate(tomllib.loads(text))
+        configuration, refused = check_configuration(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         return None, [Mistake("file", f"no TOML: {error}")]
-    except ValidationError as error:
-        return None, [
-            Mistake(one.where or "file", one.message) for one in refusals(error, AgentConfiguration, Writing.TOML)
-        ]
+    if configuration is None:
+        return None, [Mistake(one.where or "file", one.message) for one in refused]
     mistakes = [Mistake(f"members.{number}.host", text) for number, text in unreached(configuration, here=files)]
     return configuration, mistakes + (_file_mistakes(configuration) if files else [])
 

@@ -128,6 +128,7 @@ def test_the_version_is_told() -> None:
         ("publish mailbox 1001@default -- -1 0 --config agent.toml", "Invalid value for"),
         ("mailbox forget 1001@default --config agent.toml", "Missing option '--eid'"),
         ("mailbox forget 1001@default --eid 02:00 --config agent.toml", "02:00"),
+        ("mailbox forget PJSIP/1001 --eid 02:00:00:00:00:0a --config agent.toml", "is a device: mailboxes are written"),
         ("asterisk-config", "give --agent ADDRESS:PORT, or --config with --member"),
         ("asterisk-config --agent pbx:5066", "--agent: 'pbx:5066': write ADDRESS:PORT"),
         ("asterisk-config --agent 10.0.0.1:5066 --token-file absent", "absent"),

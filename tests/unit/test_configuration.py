@@ -112,6 +112,35 @@ WRONG = {
         LEAST + MEMBER + 'eid = "zzz"\n',
         r"members\.0\.eid: .*'zzz' is no EID: write six bytes as 02:00:00:00:00:0a",
     ),
+    **{
+        f"a member at {host}": (
+            LEAST + MEMBER.replace("10.0.0.1", host),
+            r"members\.0\.host: .*is no address of one server: write the address that it sends from",
+        )
+        for host in ("0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255")
+    },
+    "a member without an entityid": (
+        LEAST + MEMBER + 'eid = "00:00:00:00:00:00"\n',
+        r"members\.0\.eid: 00:00:00:00:00:00 is what a server without an entityid has",
+    ),
+    "a name that cannot be shown": (
+        LEAST + MEMBER.replace('"a"', '"a\\u001b[2J"'),
+        r"members\.0\.name: .*holds a character that cannot be shown",
+    ),
+    "a port in quotes": (
+        LEAST + MEMBER + 'port = "5060"\n',
+        r"members\.0\.port: write a whole number from 1 to 65535",
+    ),
+    "a switch in quotes": (LEAST + 'create_stream = "yes"\n', r"nats\.create_stream: write true or false"),
+    "seconds in quotes": (LEAST + '[timing]\nsweep = "60"\n', r"timing\.sweep: write a number"),
+    "the writing of a manifest": (
+        LEAST + '[agent]\nlogLevel = "info"\n',
+        r"agent\.logLevel: this is the writing of an EventFederation: write log_level",
+    ),
+    "the writing of a manifest in a list": (
+        LEAST.replace("device_state", "mwi").replace("}]", ', voicemailStorage = "Separate" }]'),
+        r"events\.0\.voicemailStorage: .*write voicemail_storage",
+    ),
     "a port that is not valid": (
         LEAST + MEMBER + "port = 70000\n",
         r"members\.0\.port: write a whole number from 1 to 65535",
@@ -202,11 +231,20 @@ def test_anything_else_is_no_address(text: str) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"missing\.toml: .*No such file"):
+    with pytest.raises(ConfigurationError, match=r"missing\.toml: there is no such file$"):
         load_configuration(tmp_path / "missing.toml")
-    (tmp_path / "latin.toml").write_bytes(b"# \xe4")
-    with pytest.raises(ConfigurationError, match=r"latin\.toml: .*utf-8"):
+    with pytest.raises(ConfigurationError, match=r"this is a directory: name the file in it$"):
+        load_configuration(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"# one\n# \xe4")
+    with pytest.raises(ConfigurationError, match=r"latin\.toml: line 2 is not UTF-8: save the file in UTF-8$"):
         load_configuration(tmp_path / "latin.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_bytes(b"\xef\xbb\xbf" + LEAST.encode())
+    assert load_configuration(tmp_path / "agent.toml").federation.name == "pbx"
+    (tmp_path / "token").write_bytes(b"\xef\xbb\xbfhush-hush\n")
+    assert read_secret(tmp_path / "token") == SecretStr("hush-hush")
 
 
 def test_a_secret_is_the_first_line_of_its_file(tmp_path: Path) -> None:
@@ -224,5 +262,5 @@ def test_an_empty_secret_is_refused(tmp_path: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(ConfigurationError, match="the first line must hold the secret"):
         read_secret(file)
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises(ConfigurationError, match="there is no such file"):
         read_secret(tmp_path / "none")

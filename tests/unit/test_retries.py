@@ -132,6 +132,7 @@ TABLE: dict[str, Retry | Period | Other] = {
     "eventfed.pace.until_due": Retry("the wait of all retries"),
     "eventfed_cli._doctor_probes.Prober._with_secret": Other("each secret once"),
     "eventfed_cli._doctor_probes.Prober._without_secret": Other("each of two questions once"),
+    "eventfed_cli._forgetting._take_back": WAITS,
     "eventfed_cli._forgetting._take_back.ask": Retry("an owner is asked to forget a mailbox"),
     "eventfed_cli._publishing._hold": WAITS,
     "eventfed_cli._publishing._wait_held": WAITS,

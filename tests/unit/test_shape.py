@@ -27,6 +27,7 @@ FLOORS = {
         ("(face)",),
     ),
     "eventfed_agent": (
+        ("reading",),
         ("configuration", "contention", "event_log", "latencies"),
         ("adapter",),
         ("members", "pjsip"),
