@@ -15,6 +15,7 @@ from eventfed.wire.roster import Roster
 
 from .adapter import AdapterFactory, OpenFactory, Tokens
 from .configuration import AgentConfiguration, AgentSection
+from .contention import NamesInTrouble
 from .event_log import EventLog
 from .latencies import Latencies
 from .members.evidence import Strangers
@@ -95,6 +96,7 @@ class Agent:
                     credentials=credentials_source(configuration.nats),
                 )
             )
+            self.names = NamesInTrouble(self.federation.view)
             stack.enter_context(answer_requests(self.federation, self.members.values()))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             for factory in self.adapters.values():
@@ -104,7 +106,7 @@ class Agent:
             self.membership.begin(self.federation, tasks)
             self.membership.serve()
             if (node := configuration.roster_node) is not None:
-                reports = partial(report_repeatedly, self.federation, self.members, node, self.event_log)
+                reports = partial(report_repeatedly, self.federation, self.members, node, self.names, self.event_log)
                 works = {"roster_failed": partial(self._follow_rosters, node), "report_failed": reports}
                 self._following = [tasks.create_task(self._keep_up(*one)) for one in works.items()]
             self._stack = stack.pop_all()

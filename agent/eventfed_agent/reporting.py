@@ -4,19 +4,18 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from eventfed import EventfedError, Federation, View
+from eventfed import EventfedError, Federation
 from eventfed.wire.report import MAX_NAMES, AgentReport, ReportedMember
 from eventfed.wire.roster import MAX_ROSTER
 
-from .contention import contended_names
+from .contention import NamesInTrouble
 from .event_log import EventLog
 from .members.member import Member
 
-__all__ = ["ContendedNames", "report_repeatedly", "reported"]
+__all__ = ["report_repeatedly", "reported"]
 
 _LOOK = 1.0
 _REPEAT = 5.0
-_COUNT_NAMES = 10.0
 
 
 def software_version() -> str:
@@ -24,23 +23,6 @@ def software_version() -> str:
         return version("eventfed")
     except PackageNotFoundError:
         return ""
-
-
-class ContendedNames:
-    """The first few contended names. They are found by looking at every state, so not more often than needed."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._seen = (-1, float("-inf"))
-        self._names: tuple[str, ...] = ()
-
-    def at(self, now: float) -> tuple[str, ...]:
-        """What they are, as of a moment ago."""
-        revision, looked_at = self._seen
-        if revision != self._view.revision and now - looked_at >= _COUNT_NAMES:
-            self._seen = (self._view.revision, now)
-            self._names = tuple(contended_names(self._view)[:MAX_NAMES])
-        return self._names
 
 
 def reported(members: Iterable[Member]) -> tuple[ReportedMember, ...]:
@@ -59,21 +41,22 @@ def reported(members: Iterable[Member]) -> tuple[ReportedMember, ...]:
 
 
 async def report_repeatedly(
-    federation: Federation, members: Mapping[str, Member], node: str, event_log: EventLog
+    federation: Federation, members: Mapping[str, Member], node: str, names: NamesInTrouble, event_log: EventLog
 ) -> None:
     """Report what changed, once a second at most, and everything every 5 s; until cancelled."""
-    loop, names, software = asyncio.get_running_loop(), ContendedNames(federation.view), software_version()
+    loop, software = asyncio.get_running_loop(), software_version()
     sent: AgentReport | None = None
     sent_at = float("-inf")
     while True:
         now = loop.time()
+        names.look()
         report = AgentReport(
             federation.agent,
             federation.instance,
             node,
             software,
             reported(members.values()),
-            names.at(now),
+            tuple(names.contended()[:MAX_NAMES]),
             federation.problem or "",
         )
         if federation.connected and (report != sent or now - sent_at >= _REPEAT):

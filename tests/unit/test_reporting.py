@@ -3,12 +3,15 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from eventfed import EID, DeviceState, Event, View
-from eventfed.wire.report import MAX_NAMES, MemberState
+import pytest
+
+from eventfed import EID, DeviceState, Event, StateKey, View
+from eventfed.wire.report import MemberState
+from eventfed_agent import contention
 from eventfed_agent.configuration import MemberConfiguration
-from eventfed_agent.contention import contended_names, cut_names
+from eventfed_agent.contention import NamesInTrouble
 from eventfed_agent.members.member import Member
-from eventfed_agent.reporting import ContendedNames, reported
+from eventfed_agent.reporting import reported
 
 A, B = EID.parse("02:00:00:00:00:0a"), EID.parse("02:00:00:00:00:0b")
 
@@ -24,40 +27,74 @@ def view_of(*names: str, eids: tuple[EID, ...] = (A, B)) -> View:
     return view
 
 
+def names_of(view: View) -> NamesInTrouble:
+    names = NamesInTrouble(view)
+    names.look()
+    return names
+
+
+def put(view: View, name: str, eid: EID, number: int) -> None:
+    event = Event.device(name, DeviceState.INUSE, eid).stamped(epoch=1, sequence=number)
+    view.put_state(event.state_key, event, number)
+
+
 def test_a_name_is_contended_when_two_servers_provide_it() -> None:
-    assert contended_names(view_of("Custom:b", "Custom:a", "PJSIP/1001")) == ["Custom:a", "Custom:b"]
-    assert contended_names(view_of("Custom:b", eids=(A,))) == []
+    assert names_of(view_of("Custom:b", "Custom:a", "PJSIP/1001")).contended() == ["Custom:a", "Custom:b"]
+    assert names_of(view_of("Custom:b", eids=(A,))).contended() == []
 
 
 def test_a_departed_server_contends_for_nothing() -> None:
     view = view_of("Custom:a")
+    names = names_of(view)
     view.put_marker(Event.device("Custom:a", DeviceState.INUSE, B).state_key, 2)
-    assert contended_names(view) == []
+    names.look()
+    assert names.contended() == []
+    put(view, "Custom:a", B, 3)
+    names.look()
+    assert names.contended() == ["Custom:a"]
 
 
 def test_names_of_the_length_at_which_asterisk_cuts_are_told_and_others_are_not() -> None:
     right, cut, longer = (f"Custom:{'x' * (size - 7)}" for size in (78, 79, 80))
     umlauts = "Custom:" + "ü" * 36
     view = view_of(right, cut, longer, umlauts)
-    assert cut_names(view) == cut_names(view, A) == sorted([cut, umlauts])
-    assert cut_names(view, EID.parse("02:00:00:00:00:0c")) == []
+    names = names_of(view)
+    assert names.cut(A) == names.cut(B) == sorted([cut, umlauts])
+    assert names.cut_count == 2
+    assert names.cut(EID.parse("02:00:00:00:00:0c")) == []
+    view.put_marker(Event.device(cut, DeviceState.INUSE, A).state_key, 9)
+    names.look()
+    assert names.cut(A) == [umlauts]
+    assert names.cut_count == 2
 
 
-def test_names_are_counted_when_something_changed_and_not_too_often() -> None:
-    view = view_of("Custom:a")
-    names = ContendedNames(view)
-    assert names.at(100.0) == ("Custom:a",)
-    event = Event.device("Custom:b", DeviceState.INUSE, A).stamped(epoch=1, sequence=9)
-    view.put_state(event.state_key, event, 9)
-    other = Event.device("Custom:b", DeviceState.INUSE, B).stamped(epoch=1, sequence=9)
-    view.put_state(other.state_key, other, 10)
-    assert names.at(109.0) == ("Custom:a",)
-    assert names.at(110.0) == ("Custom:a", "Custom:b")
+def test_a_look_costs_what_has_changed_and_not_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = view_of(*(f"Custom:{number}" for number in range(2_000)), eids=(A,))
+    names = names_of(view)
+    asked: list[StateKey] = []
+    get = view.get
+
+    def noting(key: StateKey) -> Event | None:
+        asked.append(key)
+        return get(key)
+
+    monkeypatch.setattr(view, "get", noting)
+    names.look()
+    assert asked == []
+    put(view, "Custom:7", B, 5_000)
+    names.look()
+    assert names.contended() == ["Custom:7"]
+    assert len(asked) == 1
 
 
-def test_only_the_first_few_names_are_told() -> None:
-    names = ContendedNames(view_of(*(f"Custom:{number:02}" for number in range(20)))).at(0.0)
-    assert names == tuple(f"Custom:{number:02}" for number in range(MAX_NAMES))
+def test_one_look_bears_so_many_names_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contention, "_AT_ONCE", 10)
+    names = NamesInTrouble(view_of("Custom:a", *(f"PJSIP/{number}" for number in range(20)), "Custom:b"))
+    names.look()
+    assert names.contended() == ["Custom:a"]
+    for _ in range(5):
+        names.look()
+    assert names.contended() == ["Custom:a", "Custom:b"]
 
 
 def member(name: str, uid: str, **more: Any) -> Member:

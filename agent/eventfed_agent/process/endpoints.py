@@ -8,7 +8,6 @@ from aiohttp import web
 
 from ..agent import Agent, AgentError
 from ..configuration import split_address
-from ..contention import cut_names
 from .metrics import render_metrics
 
 __all__ = ["Readiness", "serve_endpoints"]
@@ -58,6 +57,7 @@ async def serve_endpoints(agent: Agent, readiness: Readiness, listen: str) -> As
         return web.Response(body=render_metrics(agent), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def members(_: web.Request) -> web.Response:
+        agent.names.look()
         return web.json_response(
             [
                 {
@@ -68,7 +68,7 @@ async def serve_endpoints(agent: Agent, readiness: Readiness, listen: str) -> As
                     "reason": member.reason,
                     "backlog": member.injector.backlog if member.injector else 0,
                     "contended_mailboxes": member.contended,
-                    "cut_names": cut_names(agent.federation.view, member.eid)[:_MOST_NAMES] if member.eid else [],
+                    "cut_names": agent.names.cut(member.eid)[:_MOST_NAMES] if member.eid else [],
                 }
                 for member in agent.members.values()
             ]

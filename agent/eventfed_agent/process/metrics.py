@@ -14,7 +14,6 @@ from eventfed.core.troubles import Trouble
 from eventfed.wire.report import MemberState
 
 from ..agent import Agent
-from ..contention import contended_names, cut_names
 from ..latencies import BOUNDS
 from ..members.member import Member
 from ..pjsip.switchboard import Switchboard
@@ -113,8 +112,10 @@ class AgentCollector(Collector):
         yield _counter("eventfed_bus_total", "name", dataclasses.asdict(federation.counters))
         yield _gauge("eventfed_states", len(federation.view.states))
         yield _gauge("eventfed_leases", len(federation.view.leases))
-        yield _gauge("eventfed_contended_names", len(contended_names(federation.view)))
-        yield _gauge("eventfed_cut_names", len(cut_names(federation.view)))
+        names = self._agent.names
+        names.look()
+        yield _gauge("eventfed_contended_names", len(names.contended()))
+        yield _gauge("eventfed_cut_names", names.cut_count)
 
     def _members(self) -> Iterator[Metric]:
         members = list(self._agent.members.values())
