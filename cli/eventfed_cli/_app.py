@@ -22,7 +22,7 @@ __all__ = ["app"]
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -90,6 +90,19 @@ def validate(
     from ._validate import run
 
     run(file, files=files, as_json=json)
+
+
+@app.command(epilog=EXIT_CODES)
+def schema() -> None:
+    """Print the JSON Schema of an agent's file, by which an editor completes and checks it.
+
+    \b
+    Examples:
+      $ eventfed schema > agent.schema.json
+    """
+    from ._schema import run
+
+    run()
 
 
 @app.command(epilog=EXIT_CODES)

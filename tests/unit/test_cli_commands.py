@@ -40,6 +40,7 @@ TOKEN = "the-secret-of-the-test"
 COMMANDS = [
     "agent",
     "validate",
+    "schema",
     "members",
     "state list",
     "state get",
