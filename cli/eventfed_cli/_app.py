@@ -43,6 +43,7 @@ Config = Annotated[
     Path, typer.Option("--config", help="The agent's TOML file.", envvar="EVENTFED_CONFIG", show_default=False)
 ]
 Transport = Literal["udp", "tcp"]
+CheckFormat = Literal["text", "nagios", "zabbix", "json"]
 PbxDistribution = Literal["freepbx", "wazo", "vitalpbx"]
 
 
@@ -343,6 +344,31 @@ def doctor(
     from ._doctor import run
 
     run(config, timeout=timeout, as_json=json)
+
+
+@app.command(epilog=EXIT_CODES)
+def check(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The agent's TOML file.", envvar="EVENTFED_CONFIG", show_default=False),
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="In its place: where the agent answers HTTP.")] = None,
+    form: Annotated[CheckFormat, typer.Option("--format", help="How to write it.")] = "text",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1)] = 3.0,
+) -> None:
+    """Say in one line how a running agent stands, for a monitoring system that runs commands.
+
+    With --format nagios the exit codes are those of its plugins: 0 OK, 1 WARNING, 2 CRITICAL.
+
+    \b
+    Examples:
+      $ eventfed check --config agent.toml
+      $ eventfed check --url http://10.0.0.1:9466 --format nagios
+      $ eventfed check --config agent.toml --format zabbix
+    """
+    from ._checking import run
+
+    run(config, url, form=form, timeout=timeout)
 
 
 def _selection(kind: str | None, eid: str | None, name: str | None) -> "StateFilter":

@@ -1,9 +1,7 @@
 """``eventfed doctor``: every check of an agent's file, against the world as it is."""
 
 import asyncio
-import ipaddress
 import json
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +25,7 @@ from eventfed_agent.pjsip.listening import address_for
 from eventfed_agent.pjsip.sip import Bind, SecretHeader, TransportFailed, UserAgent
 from eventfed_agent.process.run import read_tokens
 
+from ._agent_http import agent_url, fetch
 from ._bus import BusTarget, connect
 from ._doctor_files import ServerFiles, poll_finding, read_server_files
 from ._doctor_nats import check_nats
@@ -135,23 +134,14 @@ async def _ask_agent(
     subject, address = "agent", configuration.agent.http
     if address is None:
         return {}, not_checked(subject, "runs", "agent.http is not set")
-    host, port = split_address(address)
-    if ipaddress.ip_address(host).is_unspecified:
-        host = "::1" if ":" in host else "127.0.0.1"
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/members"
+    url = f"{agent_url(address)}/members"
     try:
-        members = json.loads(await asyncio.to_thread(_fetch, url, timeout))
+        members = json.loads(await asyncio.to_thread(fetch, url, timeout))
         return {member["name"]: member for member in members}, ok(subject, "runs", f"it answers at {url}")
     except (OSError, ValueError, TypeError, KeyError) as error:
         return {}, not_checked(
             subject, "runs", f"no answer at {url}: {error}", "start it: eventfed agent --config FILE"
         )
-
-
-def _fetch(url: str, within: float) -> bytes:
-    with urllib.request.urlopen(url, timeout=within) as response:
-        body: bytes = response.read()
-    return body
 
 
 def _lease_findings(

@@ -51,6 +51,7 @@ COMMANDS = [
     "mailbox forget",
     "asterisk-config",
     "doctor",
+    "check",
     "demo",
 ]
 
