@@ -17,8 +17,6 @@ from eventfed import EID, EventfedError
 from eventfed.refusals import Mistake, Writing, refusals
 from eventfed.spec import DepartureSpec, EventSpec, Spec, check_events, worded
 
-from .reading import Unreadable, read_text
-
 __all__ = [
     "NODE_VARIABLE",
     "AgentConfiguration",
@@ -32,6 +30,7 @@ __all__ = [
     "load_configuration",
     "parse_configuration",
     "read_secret",
+    "read_text",
     "split_address",
 ]
 
@@ -319,11 +318,30 @@ def load_configuration(path: Path) -> AgentConfiguration:
     Raises:
         ConfigurationError: when it cannot be read or used.
     """
+    return parse_configuration(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8. A byte order mark, as some editors write it, is left out.
+
+    Raises:
+        ConfigurationError: when there is no such file, or it cannot be read as text; says what to change.
+    """
     try:
-        text = read_text(path)
-    except Unreadable as error:
-        raise ConfigurationError(str(error)) from None
-    return parse_configuration(text, str(path))
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise ConfigurationError(f"{path}: this is a directory: name the file in it") from None
+    except PermissionError:
+        raise ConfigurationError(f"{path}: this user may not read it: change its owner or its mode") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{path}: line {line} is not UTF-8: save the file in UTF-8") from None
 
 
 def read_secret(path: Path | None) -> SecretStr | None:
@@ -334,10 +352,7 @@ def read_secret(path: Path | None) -> SecretStr | None:
     """
     if path is None:
         return None
-    try:
-        lines = read_text(path).split(os.linesep)
-    except Unreadable as error:
-        raise ConfigurationError(str(error)) from None
+    lines = read_text(path).split(os.linesep)
     if not lines[0].strip():
         raise ConfigurationError(f"{path}: the first line must hold the secret")
     return SecretStr(lines[0].strip())

@@ -50,7 +50,10 @@ class NamesInTrouble:
         name = key.key
         if is_set_by_hand(name):
             _note(self._providers, name, key.eid, is_there)
-            (self._contended.add if len(self._providers.get(name, ())) > 1 else self._contended.discard)(name)
+            if len(self._providers.get(name, ())) > 1:
+                self._contended.add(name)
+            else:
+                self._contended.discard(name)
         if is_probably_cut(name):
             _note(self._cut, key.eid, name, is_there)
 

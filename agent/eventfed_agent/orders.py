@@ -29,7 +29,7 @@ class Orders:
     @property
     def waits_for_roster(self) -> bool:
         """Whether it is not known yet which members there are."""
-        return self.configuration.roster_node is not None and self.roster is None
+        return self.reads_roster and self.roster is None
 
     @property
     def reads_roster(self) -> bool:

@@ -113,7 +113,7 @@ class ServerFiles:
 
     def _snippet(self, member: str, tokens: list[SecretStr]) -> Finding:
         check, name = "pjsip.conf", self._our_endpoint_name
-        command = f"eventfed asterisk-config --config FILE --member {member}"
+        command = _snippet_command(member)
         advice = f"include what `{command}` prints at the end of pjsip.conf"
         if (writer := self.distribution) is not None:
             advice = f"install what `{command} --for {writer.key}` prints; {writer.advice}"
@@ -274,7 +274,11 @@ def mailbox_filter_finding(member: str, texts: list[str]) -> Finding:
 
 
 def _snippet_advice(member: str) -> str:
-    return f"install what `eventfed asterisk-config --config FILE --member {member}` prints, and restart Asterisk"
+    return f"install what `{_snippet_command(member)}` prints, and restart Asterisk"
+
+
+def _snippet_command(member: str) -> str:
+    return f"eventfed asterisk-config --config FILE --member {member}"
 
 
 def read_server_files(source: Source) -> ServerFiles:

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import typer
 
-from eventfed_agent.configuration import AgentConfiguration, ConfigurationError, check_configuration, read_secret
+from eventfed_agent.configuration import (
+    AgentConfiguration,
+    ConfigurationError,
+    check_configuration,
+    read_secret,
+    read_text,
+)
 from eventfed_agent.nats_access import credentials
 from eventfed_agent.pjsip.listening import unreached
-from eventfed_agent.reading import Unreadable, read_text
 
 from ._exits import Exit
 
@@ -34,11 +39,7 @@ def run(file: Path, *, files: bool, as_json: bool) -> None:
     Raises:
         ConfigurationError: when it cannot be read.
     """
-    try:
-        text = read_text(file)
-    except Unreadable as error:
-        raise ConfigurationError(str(error)) from None
-    configuration, mistakes = find_mistakes(text, files=files)
+    configuration, mistakes = find_mistakes(read_text(file), files=files)
     if as_json:
         document = {"file": str(file), "valid": not mistakes, "errors": [asdict(mistake) for mistake in mistakes]}
         print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,6 +1,8 @@
 """A dump whose beginning another agent heard, one of which something was refused, and one of slow mailboxes."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -80,19 +82,26 @@ class Server:
         self.ended.set()
 
 
+@asynccontextmanager
+async def running(server: Server) -> AsyncIterator[None]:
+    """Its rounds of dumps, in a task."""
+    task = asyncio.create_task(server.rounds.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 @pytest.mark.parametrize("moves", [False, True])
 async def test_only_a_dump_that_was_heard_from_its_beginning_tells_that_something_is_missing(moves: bool) -> None:
     server = Server(moves=moves)
-    task = asyncio.create_task(server.rounds.run())
-    try:
+    async with running(server):
         for _ in range(2):
             server.ended.clear()
             server.rounds.need("a test")
             async with asyncio.timeout(5):
                 await server.ended.wait()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
     first, second = server.results[:2]
     assert first.missing == (frozenset() if moves else {key("Custom:gone")})
     assert second.missing == {key("Custom:gone")}
@@ -102,8 +111,7 @@ async def test_only_a_dump_that_was_heard_from_its_beginning_tells_that_somethin
 async def test_a_dump_whose_end_was_refused_is_begun_again_once_the_member_is_ours() -> None:
     server = Server(moves=False)
     server.refusing = True
-    task = asyncio.create_task(server.rounds.run())
-    try:
+    async with running(server):
         server.rounds.need("a test")
         async with asyncio.timeout(1):  # Not after the time in which an echo may still come.
             while not server.asked:  # noqa: ASYNC110
@@ -111,9 +119,6 @@ async def test_a_dump_whose_end_was_refused_is_begun_again_once_the_member_is_ou
             server.refusing = False
             server.rounds.claimed()
             await server.ended.wait()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
     assert [one.whole for one in server.results] == [True]
     assert server.asked == 2
 
@@ -125,8 +130,7 @@ async def test_with_a_shared_spool_a_dump_goes_on_until_the_queue_of_mailboxes_i
     server = Server(moves=False)
     server.shares_mailboxes = True
     server.on_bus = False  # the bus takes its time with what the server said last
-    task = asyncio.create_task(server.rounds.run())
-    try:
+    async with running(server):
         server.rounds.need("a test")
         server.dumps.hear(Event.mailbox("1001@default", 0, 0, EID.derive("a")))
         await asyncio.sleep(0.3)
@@ -142,9 +146,6 @@ async def test_with_a_shared_spool_a_dump_goes_on_until_the_queue_of_mailboxes_i
             await server.ended.wait()
         assert not server.dumps.draining
         assert server.results[0].missing == {key("Custom:gone")}
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_server_that_holds_the_probe_mailbox_back_ends_its_dump_by_silence(
@@ -153,16 +154,12 @@ async def test_a_server_that_holds_the_probe_mailbox_back_ends_its_dump_by_silen
     monkeypatch.setattr("eventfed_agent.members.dump_rounds._PATIENCE", 0.05)
     server = Server(moves=False)
     server.shares_mailboxes = True
-    task = asyncio.create_task(server.rounds.run())
-    try:
+    async with running(server):
         server.rounds.need("a test")
         async with asyncio.timeout(5):
             await server.ended.wait()
         assert not server.dumps.draining
         assert server.results[0].missing == {key("Custom:gone")}
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def test_what_is_heard_after_a_request_that_failed_may_be_its_answer() -> None:

@@ -14,10 +14,8 @@ from eventfed_agent.adapter import AdapterOutcome, Delivery
 from eventfed_agent.event_log import EventLog
 from eventfed_agent.members.foreign_states import Item
 from eventfed_agent.members.injection import Injector, tell_dropped
-from eventfed_agent.members.mailboxes import MailboxSlots, beside_mailbox
-from eventfed_agent.members.names import Filters
-from eventfed_agent.members.turns import MemberTurns
-from tests.ground.injections import Beneficiary
+from eventfed_agent.members.mailboxes import beside_mailbox
+from tests.ground.injections import Beneficiary, injector_of
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 SEPARATE = VoicemailStorage.SEPARATE
@@ -51,22 +49,16 @@ async def injecting(server: Server, *events: Event, dropped: list[Any]) -> Async
     view = View()
     for number, event in enumerate(events):
         view.put_state(event.state_key, event, number + 1)
-    injector = Injector(
-        eid=OWN,
-        federation_eid=FEDERATION,
-        view=view,
-        filters=Filters(
-            [
-                EventSpec(type="device_state"),
-                EventSpec(type="mwi", voicemail_storage=SEPARATE, injection=Injection.BESIDE),
-            ]
-        ),
-        slots=MailboxSlots(OWN, SEPARATE, Injection.BESIDE),
-        adapter=server,  # type: ignore[arg-type]  # the rest of an adapter is not used here
-        turns=MemberTurns(),
+    mailboxes = EventSpec(type="mwi", voicemail_storage=SEPARATE, injection=Injection.BESIDE)
+    injector = injector_of(
+        view,
+        server,
+        [EventSpec(type="device_state"), mailboxes],
+        own=OWN,
+        federation=FEDERATION,
+        injection=Injection.BESIDE,
         host=Beneficiary(lambda item, why: dropped.append((item, why))),
     )
-    injector.open()
     task = asyncio.create_task(injector.run())
     yield injector
     assert not task.done()

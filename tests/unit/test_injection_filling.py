@@ -3,18 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from eventfed import EID, DeviceState, Event, View
-from eventfed.spec import EventSpec, Injection, VoicemailStorage
-from eventfed_agent.adapter import Adapter, AdapterOutcome, Delivery
+from eventfed.spec import EventSpec
+from eventfed_agent.adapter import AdapterOutcome, Delivery
 from eventfed_agent.members.injection import Injector
-from eventfed_agent.members.mailboxes import MailboxSlots
-from eventfed_agent.members.names import Filters
-from eventfed_agent.members.turns import MemberTurns
-from tests.ground.injections import Beneficiary
+from tests.ground.injections import injector_of
 
 OWN, OTHER = EID.parse("02:00:00:00:00:01"), EID.parse("02:00:00:00:00:02")
 MANY = 20_000
@@ -40,24 +37,14 @@ class Server:
         return AdapterOutcome(Delivery.ACCEPTED, "200")
 
 
-def injector_of(view: View, server: Server, exclude: tuple[str, ...] = ()) -> Injector:
-    injector = Injector(
-        eid=OWN,
-        federation_eid=OTHER,
-        view=view,
-        filters=Filters([EventSpec(type="device_state", exclude=exclude)]),
-        slots=MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
-        adapter=cast(Adapter, server),
-        turns=MemberTurns(),
-        host=Beneficiary(),
-    )
-    injector.open()
-    return injector
+def new_injector(view: View, server: Server, exclude: tuple[str, ...] = ()) -> Injector:
+    events = [EventSpec(type="device_state", exclude=exclude)]
+    return injector_of(view, server, events, own=OWN, federation=OTHER)
 
 
 @asynccontextmanager
 async def injecting(view: View, server: Server, exclude: tuple[str, ...] = ()) -> AsyncIterator[Injector]:
-    injector = injector_of(view, server, exclude)
+    injector = new_injector(view, server, exclude)
     task = asyncio.create_task(injector.run())
     await asyncio.sleep(0.01)
     yield injector
@@ -131,7 +118,7 @@ async def test_a_failure_while_names_are_put_is_the_injectors_and_not_the_reader
 
     view, broken, healthy = View(), Broken(), Server()
     async with injecting(view, healthy) as well:
-        failing = asyncio.create_task(injector_of(view, broken).run())
+        failing = asyncio.create_task(new_injector(view, broken).run())
         await asyncio.sleep(0.01)
         put(view, 1)
         await asyncio.wait([failing], timeout=1)

@@ -11,22 +11,20 @@ import pytest
 import structlog
 
 from eventfed import EID, DeviceState, Event, EventType, Federation, View
-from eventfed.spec import EventSpec, Injection, VoicemailStorage
+from eventfed.spec import EventSpec
 from eventfed_agent.adapter import Adapter, AdapterOutcome, Delivery
 from eventfed_agent.configuration import MemberConfiguration, TimingSection
 from eventfed_agent.event_log import EventLog
 from eventfed_agent.members.evidence import Strangers
 from eventfed_agent.members.injection import Injector
-from eventfed_agent.members.mailboxes import MailboxSlots
 from eventfed_agent.members.member import Member
 from eventfed_agent.members.member_status import Registry
 from eventfed_agent.members.names import Filters
-from eventfed_agent.members.turns import MemberTurns
 from eventfed_agent.pjsip.intake import PublishAnswer, take_in
 from eventfed_agent.pjsip.refusals import outcome_of
 from eventfed_agent.pjsip.sip import Publication, PublicationKind
 from tests.ground.fake_time import in_fake_time
-from tests.ground.injections import Beneficiary
+from tests.ground.injections import injector_of
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 ACCEPTED = AdapterOutcome(Delivery.ACCEPTED, "200")
@@ -167,17 +165,7 @@ async def inject(server: Server, seconds: float, *, states: int = 300) -> Inject
         event = Event.device(f"PJSIP/{number}", DeviceState.INUSE, OTHER).stamped(epoch=1, sequence=1)
         view.put_state(event.state_key, event, number + 1)
     view.end_replay()
-    injector = Injector(
-        eid=OWN,
-        federation_eid=FEDERATION,
-        view=view,
-        filters=Filters((EventSpec(type="device_state"),)),
-        slots=MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
-        adapter=cast(Adapter, server),
-        turns=MemberTurns(),
-        host=Beneficiary(),
-    )
-    injector.open()
+    injector = injector_of(view, server, [EventSpec(type="device_state")], own=OWN, federation=FEDERATION)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await injector.run()

@@ -5,13 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from eventfed import EID, DeviceState, Event, EventType, View
-from eventfed.spec import EventSpec, Injection, VoicemailStorage
+from eventfed.spec import EventSpec
 from eventfed_agent.adapter import AdapterOutcome, Delivery
 from eventfed_agent.members.injection import Injector
-from eventfed_agent.members.mailboxes import MailboxSlots
-from eventfed_agent.members.names import Filters
-from eventfed_agent.members.turns import MemberTurns
-from tests.ground.injections import Beneficiary
+from tests.ground.injections import injector_of
 
 OWN, OTHER, FEDERATION = (EID.parse(f"02:00:00:00:00:0{digit}") for digit in "abf")
 
@@ -37,17 +34,8 @@ class Server:
 
 @asynccontextmanager
 async def injecting(server: Server, *, include: tuple[str, ...] = ("^Local/",)) -> AsyncIterator[Injector]:
-    injector = Injector(
-        eid=OWN,
-        federation_eid=FEDERATION,
-        view=View(),
-        filters=Filters([EventSpec(type="device_state", include=include)]),
-        slots=MailboxSlots(OWN, VoicemailStorage.SEPARATE, Injection.IN_PLACE),
-        adapter=server,  # type: ignore[arg-type]  # the rest of an adapter is not used here
-        turns=MemberTurns(),
-        host=Beneficiary(),
-    )
-    injector.open()
+    events = [EventSpec(type="device_state", include=include)]
+    injector = injector_of(View(), server, events, own=OWN, federation=FEDERATION)
     task = asyncio.create_task(injector.run())
     await asyncio.sleep(0)
     yield injector

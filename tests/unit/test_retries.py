@@ -72,9 +72,8 @@ TABLE: dict[str, Retry | Period | Other] = {
     ),
     "eventfed_agent.pjsip.sip._sockets.Sockets._listen": Other("tries other ports, each once, at the start"),
     "eventfed_agent.pjsip.sip._sockets.Sockets.listen": ONCE,
-    "eventfed_agent.pjsip.sip._watch.Watch._set_timer": Other("an idle connection is closed"),
-    "eventfed_agent.pjsip.sip._user_agent.UserAgent._wake_at": Other(
-        "retransmissions, whose pauses RFC 3261 17.1.2.2 says (timer E)"
+    "eventfed_agent.pjsip.sip._alarm.Alarm.set": Other(
+        "an idle connection is closed; retransmissions, whose pauses RFC 3261 17.1.2.2 says (timer E)"
     ),
     "eventfed_agent.process.handover.hand_over": Retry("members are made to speak to the next agent"),
     "eventfed_agent.process.run._until_stopped": Other("looks at its own files"),

@@ -27,7 +27,6 @@ FLOORS = {
         ("(face)",),
     ),
     "eventfed_agent": (
-        ("reading",),
         ("configuration", "contention", "event_log", "latencies"),
         ("adapter",),
         ("members", "pjsip"),

@@ -331,8 +331,8 @@ async def test_a_closed_user_agent_fails_what_waits_and_what_comes(peer: Peer) -
 
 async def test_an_idle_user_agent_sets_no_timer_and_a_quiet_one_lets_go_of_its_memory(peer: Peer) -> None:
     async with agent(settings=UserAgentSettings(transaction_lifetime=0.05)) as server:
-        assert server._timer is None
+        assert server._alarm._timer is None
         peer.send(publish(), at(server))
         await peer.receive()
-        await eventually(lambda: server._timer is None)
+        await eventually(lambda: server._alarm._timer is None)
         assert len(server._server) == 0

@@ -47,11 +47,14 @@ class ForeignStates:
 
     def item(self, state: StateKey) -> Item | None:
         """The item to which a state belongs; None if it does not concern the member."""
+        return self._foreign(state) if self._filters.subscribes(state.type, state.key) else None
+
+    def _foreign(self, state: StateKey) -> Item | None:
+        """The item to which a state belongs, whatever the filters say; None for a state of the member itself."""
         # A counted name concerns the server itself too: the sum over all servers stands in its slot.
-        counted = kind_of(state.type).is_counted
-        if (state.eid == self.eid and not counted) or not self._filters.subscribes(state.type, state.key):
-            return None
-        return (state.type, None if counted else state.eid, state.key)
+        if kind_of(state.type).is_counted:
+            return (state.type, None, state.key)
+        return (state.type, state.eid, state.key) if state.eid != self.eid else None
 
     def own_mailbox(self, mailbox: str) -> Item:
         """The item of a mailbox of the member."""
@@ -84,9 +87,8 @@ class ForeignStates:
         old, self._filters = self._filters, filters
         for state in list(self._view.states):
             before, now = old.subscribes(state.type, state.key), filters.subscribes(state.type, state.key)
-            counted = kind_of(state.type).is_counted
-            if before != now and (state.eid != self.eid or counted):
-                yield (state.type, None if counted else state.eid, state.key)
+            if before != now and (item := self._foreign(state)) is not None:
+                yield item
 
     def lasts(self, item: Item) -> bool:
         """Whether the item of a server has a lasting state."""

@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from eventfed import EID, Cursor, Event, StateKey, View
+from eventfed import Cursor, Event, View
 
 from ..adapter import Adapter, AdapterOutcome, Delivery
 from ..event_log import EventLog
@@ -48,10 +48,6 @@ class InjectionCounters:
 class InjectionHost(Protocol):
     """The member, as its injector sees it."""
 
-    def last_word(self, key: StateKey) -> Event | None:
-        """What the member itself published last of a state."""
-        ...
-
     def may_inject(self) -> bool:
         """Whether this agent holds the member's lease at this moment."""
         ...
@@ -84,30 +80,17 @@ class Injector:
     lanes have space. Each lane has a task that injects one item after the other.
 
     Args:
-        eid: the member's own EID; its own states are never injected.
-        federation_eid: stands for "the others" in mailboxes.
-        view: what the federation says.
+        states: what the member is to have.
+        view: the same that `states` reads; says what has changed.
         turns: when the member may be asked again after it refused.
         host: the member.
     """
 
     def __init__(
-        self,
-        *,
-        eid: EID,
-        federation_eid: EID,
-        view: View,
-        filters: Filters,
-        slots: MailboxSlots,
-        adapter: Adapter,
-        turns: MemberTurns,
-        host: InjectionHost,
+        self, states: ForeignStates, view: View, *, adapter: Adapter, turns: MemberTurns, host: InjectionHost
     ) -> None:
-        self.slots = slots
         self.counters = InjectionCounters()
-        self._states = ForeignStates(
-            eid=eid, federation_eid=federation_eid, view=view, filters=filters, slots=slots, last_word=host.last_word
-        )
+        self._states = states
         self._view = view
         self._adapter = adapter
         self._turns = turns
@@ -120,6 +103,11 @@ class Injector:
         self._gate = asyncio.Event()
         self._settled = asyncio.Event()
         self._delayed: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def slots(self) -> MailboxSlots:
+        """What stands in the member's mailboxes."""
+        return self._states.slots
 
     # --- what the member tells us -----------------------------------------------------------------------------
 

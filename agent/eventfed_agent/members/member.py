@@ -12,7 +12,7 @@ from ..configuration import MemberConfiguration, TimingSection
 from ..event_log import EventLog
 from .dump_rounds import DumpRounds
 from .dumps import DumpResult, Dumps
-from .foreign_states import Item
+from .foreign_states import ForeignStates, Item
 from .identity import Identity
 from .injection import Injector, tell_dropped
 from .intrusions import INTRUSION, IntrusionWatch
@@ -327,16 +327,16 @@ class Member:
         self.release_identity()
         filters, pause = self._filters, self._liveness.timing.contended_pause
         slots = MailboxSlots(eid, filters.storage, filters.injection, contended_pause=pause)
-        injector = Injector(
+        view = self._federation.view
+        states = ForeignStates(
             eid=eid,
             federation_eid=self._registry.federation_eid,
-            view=self._federation.view,
-            filters=self._filters,
+            view=view,
+            filters=filters,
             slots=slots,
-            adapter=self.adapter,
-            turns=self.turns,
-            host=self,
+            last_word=self.last_word,
         )
+        injector = Injector(states, view, adapter=self.adapter, turns=self.turns, host=self)
         self.identity = Identity(
             eid,
             self.configuration,

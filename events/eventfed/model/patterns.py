@@ -98,13 +98,11 @@ class _Ways:
     def repeat(self, low: int, high: int) -> None:
         """The last item may stand from `low` to `high` times."""
         self.plain = False
-        if self.last == 1:
-            self.last = high - low + 1
-            return
-        ways = 0
-        for times in range(low, high + 1):
-            ways = min(ways + min(self.last ** min(times, 40), _TOO_MANY), _TOO_MANY)
-        self.last = ways
+        ways, of_times = 0, 1
+        for times in range(high + 1):
+            ways += of_times if times >= low else 0
+            of_times = min(of_times * self.last, _TOO_MANY)
+        self.last = min(ways, _TOO_MANY)
 
     def alternative(self, *, outermost: bool) -> None:
         """A new alternative begins."""
@@ -132,10 +130,13 @@ class _Translation:
         self._made: list[str] = []
         self._repeatable = False
         """Whether what stands before may be followed by a repetition."""
-        self._empty = True
-        """Whether the alternative that is being read has nothing yet."""
         self._ways = [_Ways()]
         """Of the whole, and of each group that is open."""
+
+    @property
+    def _empty(self) -> bool:
+        """Whether the alternative that is being read has nothing yet."""
+        return not self._ways[-1].items
 
     def run(self) -> str:
         while self._at < len(self._text):
@@ -179,7 +180,7 @@ class _Translation:
     def _take(self, length: int, made: str, *, repeatable: bool = True) -> None:
         self._at += length
         self._made.append(made)
-        self._repeatable, self._empty = repeatable, False
+        self._repeatable = repeatable
 
     def _escape(self) -> None:
         following = self._text[self._at + 1 : self._at + 2]
@@ -232,7 +233,7 @@ class _Translation:
         self._at += 1
         self._ways.append(_Ways())
         self._made.append("(?:")
-        self._repeatable, self._empty = False, True
+        self._repeatable = False
 
     def _close(self) -> None:
         if len(self._ways) == 1:
@@ -249,7 +250,7 @@ class _Translation:
         self._at += 1
         self._ways[-1].alternative(outermost=len(self._ways) == 1)
         self._made.append("|")
-        self._repeatable, self._empty = False, True
+        self._repeatable = False
 
     def _repeat(self, character: str) -> None:
         length = 1

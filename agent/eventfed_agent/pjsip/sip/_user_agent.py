@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from ._addresses import Address, Bind, Transport, host_in_uri
+from ._alarm import Alarm
 from ._client_transactions import ClientTransactions
 from ._connections import Connections
 from ._errors import RequestTimeout, SipError, SipSyntaxError, TransportFailed
@@ -89,7 +90,7 @@ class UserAgent:
             settings, self.counters, self._received_on_connection, self._connection_lost, self._malformed
         )
         self._sockets = Sockets(binds, self._connections, self._received_datagram)
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._wake)
         self._open = False
         self._allow = ", ".join(sorted({*settings.methods, "OPTIONS"}))
 
@@ -144,7 +145,7 @@ class UserAgent:
         self._pending[branch] = (future, channel, address)
         now = self._loop.time()
         self._client.start(branch, message.method, data, reliable=channel.reliable, now=now)
-        self._wake_at(now + (self._settings.timers.timeout if channel.reliable else self._settings.timers.t1))
+        self._alarm.set(now + (self._settings.timers.timeout if channel.reliable else self._settings.timers.t1))
         self.counters.requests_sent += 1
         try:
             answer = await future
@@ -171,9 +172,7 @@ class UserAgent:
     async def _close(self) -> None:
         self._open = False
         self._sockets.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         for future, _, _ in self._pending.values():
             _fail(future, TransportFailed("the user agent was closed"))
         await self._connections.close()
@@ -239,7 +238,7 @@ class UserAgent:
             request = request.received_from(source.host, source.port)
             answered = self._handle(request, source)
             if isinstance(answered, Later):
-                self._wake_at(self._loop.time() + self._settings.transaction_lifetime + _EXPIRY_SLACK)
+                self._alarm.set(self._loop.time() + self._settings.transaction_lifetime + _EXPIRY_SLACK)
                 answered._bind(lambda response: self._respond(channel, key, response, address))
             else:
                 self._respond(channel, key, answered, address)
@@ -266,7 +265,7 @@ class UserAgent:
         if not self._open or not self._server.answer(key, data, reliable=channel.reliable, now=now):
             self.counters.late_answers += 1
             return
-        self._wake_at(now + self._settings.transaction_lifetime + _EXPIRY_SLACK)
+        self._alarm.set(now + self._settings.transaction_lifetime + _EXPIRY_SLACK)
         self._send(channel, data, address)
 
     def _answer_itself(self, channel: Channel, request: Request, source: Address, address: SocketAddress) -> None:
@@ -302,15 +301,7 @@ class UserAgent:
 
     # Time
 
-    def _wake_at(self, deadline: float) -> None:
-        if self._timer is not None:
-            if self._timer.when() <= deadline:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._wake)
-
     def _wake(self) -> None:
-        self._timer = None
         now = self._loop.time()
         due = self._client.due(now)
         for branch, data in due.retransmissions:
@@ -328,11 +319,11 @@ class UserAgent:
         self._server.expire(now)
         deadline = self._client.next_deadline()
         if deadline is not None:
-            self._wake_at(deadline)
+            self._alarm.set(deadline)
         deadline = self._server.next_deadline()
         if deadline is not None:
             # Not for each one alone: memory has time.
-            self._wake_at(max(deadline, now) + _EXPIRY_SLACK)
+            self._alarm.set(max(deadline, now) + _EXPIRY_SLACK)
 
 
 def _via(channel: Channel, source: str, branch: str) -> str:

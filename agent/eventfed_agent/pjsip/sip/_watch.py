@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from ._alarm import Alarm
+
 __all__ = ["Watch"]
 
 
@@ -22,21 +24,20 @@ class Watch:
         self._message = message
         self._expired = expired
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._look)
         self._active = 0.0
         self._partial_since: float | None = None
 
     def active(self) -> None:
         """Something was read or written."""
         self._active = self._loop.time()
-        if self._timer is None:
-            self._set_timer()
+        self._alarm.set(self._deadline())
 
     def message_began(self) -> None:
         """A part of a message has come, now or before."""
         if self._partial_since is None:
             self._partial_since = self._active
-            self._set_timer()
+            self._alarm.set(self._deadline())
 
     def message_ended(self) -> None:
         """The message is whole."""
@@ -44,8 +45,7 @@ class Watch:
 
     def end(self) -> None:
         """Watch no longer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
 
     def _deadline(self) -> float:
         deadline = self._active + self._idle
@@ -53,17 +53,8 @@ class Watch:
             deadline = min(deadline, self._partial_since + self._message)
         return deadline
 
-    def _set_timer(self) -> None:
-        deadline = self._deadline()
-        if self._timer is not None:
-            if self._timer.when() <= deadline:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._look)
-
     def _look(self) -> None:
-        self._timer = None
         if self._loop.time() < self._deadline():
-            self._set_timer()
+            self._alarm.set(self._deadline())
         else:
             self._expired()
